@@ -1,0 +1,78 @@
+import type { BackendName, FsType, VolumeSpec } from '../model/volume.ts';
+import type { CallContext, VolumeCondition } from '../model/csi-driver.ts';
+import type { UsageEntry } from '../model/node-driver.ts';
+
+/**
+ * Where a volume's own directory is. It is opened once and everything happens below the descriptor
+ * (`/proc/self/fd/<fd>/data`), so that a rename of a parent or a planted link cannot lead elsewhere.
+ */
+export interface VolumePlace {
+  /** for messages, mount sources and losetup: the real path, made by us from the pool's root and a checked id */
+  readonly path: string;
+}
+
+export interface BackendFeatures {
+  /** empty: no file system of its own (a directory has the pool's) */
+  readonly fsTypes: readonly FsType[];
+  readonly block: boolean;
+  readonly thick: boolean;
+}
+
+/** What probing found in one pool: the truth about limits, by trying. */
+export type BackendProbe =
+  | { readonly usable: true; readonly enforcesLimit: boolean; readonly detail: string }
+  | { readonly usable: false; readonly detail: string };
+
+/** How a volume is meant to appear at a path. */
+export interface MountIntent {
+  readonly path: string;
+  readonly readonly: boolean;
+  readonly mountFlags: readonly string[];
+}
+
+/**
+ * How volumes of one kind are made, attached and measured. `volumes/` owns names, records, locks, accounting and the trash;
+ * a backend only knows the bytes of one volume. Every verb can be repeated after a crash at any line of itself.
+ */
+export interface Backend {
+  readonly name: BackendName;
+  readonly features: BackendFeatures;
+
+  /** Tries in a scratch directory of the pool whether this backend works there and whether its limit holds. Leaves nothing. */
+  probe(scratch: VolumePlace, signal: AbortSignal): Promise<BackendProbe>;
+
+  /** Bytes of the pool that such a volume takes up front, before anything is written to it. */
+  initialBytes(spec: VolumeSpec): bigint;
+
+  /**
+   * Makes the data below `place`, which exists and is empty or holds a half-made attempt. Durable when it resolves.
+   * @throws StorageError 'out-of-space' | 'host-failure'; then `place` may hold leftovers, which the caller removes
+   */
+  create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void>;
+
+  /** Makes the volume ready for publishes: mounts or attaches it at the staging path. */
+  stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void>;
+  /** Undoes `stage`, as far as it was done. Also called for what was never staged. */
+  unstage(place: VolumePlace, spec: VolumeSpec, stagingPath: string, call: CallContext): Promise<void>;
+
+  /** Lets the staged volume appear at the target path (bind mount, or the device). Creates the last component of the target. */
+  publish(place: VolumePlace, spec: VolumeSpec, stagingPath: string, target: MountIntent, call: CallContext): Promise<void>;
+
+  /**
+   * Everything that still holds the volume on this node: mounts of its directory or file system, loop devices, by a text for
+   * people each. Empty: it can be destroyed.
+   */
+  users(place: VolumePlace, spec: VolumeSpec): Promise<readonly string[]>;
+
+  /** Lets go of what outlives an unstage by a crash: a loop device without a mount. Never touches a mount. */
+  release(place: VolumePlace, spec: VolumeSpec, signal: AbortSignal): Promise<void>;
+
+  /** Size and use, quickly: never walks a tree. */
+  usage(place: VolumePlace, spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]>;
+
+  condition(place: VolumePlace, spec: VolumeSpec): Promise<VolumeCondition>;
+}
+
+/** Names below a volume's directory. */
+export const dataName = 'data';
+export const imageName = 'image';

@@ -1,0 +1,39 @@
+import type * as objects from './objects.ts';
+
+/** Every kind that Loam speaks of, by name: its type here, its place in the API below. */
+export interface Kinds {
+  PersistentVolumeClaim: objects.PersistentVolumeClaim;
+  PersistentVolume: objects.PersistentVolume;
+  StorageClass: objects.StorageClass;
+  Node: objects.Node;
+  Namespace: objects.Namespace;
+  Event: objects.KubeEvent;
+  CSIStorageCapacity: objects.CsiStorageCapacity;
+  Pod: objects.Pod;
+}
+export type KindName = keyof Kinds;
+
+export interface KindInfo {
+  /** '' = the core group */
+  readonly group: string;
+  readonly version: string;
+  readonly plural: string;
+  readonly namespaced: boolean;
+}
+
+export const kinds: { readonly [K in KindName]: KindInfo } = {
+  PersistentVolumeClaim: { group: '', version: 'v1', plural: 'persistentvolumeclaims', namespaced: true },
+  PersistentVolume: { group: '', version: 'v1', plural: 'persistentvolumes', namespaced: false },
+  StorageClass: { group: 'storage.k8s.io', version: 'v1', plural: 'storageclasses', namespaced: false },
+  Node: { group: '', version: 'v1', plural: 'nodes', namespaced: false },
+  Namespace: { group: '', version: 'v1', plural: 'namespaces', namespaced: false },
+  Event: { group: '', version: 'v1', plural: 'events', namespaced: true },
+  CSIStorageCapacity: { group: 'storage.k8s.io', version: 'v1', plural: 'csistoragecapacities', namespaced: true },
+  Pod: { group: '', version: 'v1', plural: 'pods', namespaced: true },
+};
+
+/** `v1`, `storage.k8s.io/v1` */
+export function apiVersionOf(kind: KindName): string {
+  const { group, version } = kinds[kind];
+  return group === '' ? version : `${group}/${version}`;
+}

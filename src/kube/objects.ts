@@ -1,0 +1,132 @@
+/**
+ * The Kubernetes objects that Loam reads and writes, as they are on the wire: only the fields in use, times as RFC 3339 text.
+ * client-node's classes are not used for these: they turn times into Dates and cost a (de)serialiser run a request.
+ */
+export interface ObjectMeta {
+  name: string;
+  namespace?: string;
+  generateName?: string;
+  uid?: string;
+  resourceVersion?: string;
+  creationTimestamp?: string;
+  deletionTimestamp?: string;
+  finalizers?: string[];
+  labels?: Record<string, string>;
+  annotations?: Record<string, string>;
+  ownerReferences?: OwnerReference[];
+}
+export interface OwnerReference {
+  apiVersion: string;
+  kind: string;
+  name: string;
+  uid: string;
+  controller?: boolean;
+}
+export interface KubeObject {
+  apiVersion?: string;
+  kind?: string;
+  metadata: ObjectMeta;
+}
+export interface ObjectReference {
+  apiVersion?: string;
+  kind?: string;
+  namespace?: string;
+  name?: string;
+  uid?: string;
+  resourceVersion?: string;
+}
+
+export type VolumeMode = 'Filesystem' | 'Block';
+export type ReclaimPolicy = 'Delete' | 'Retain' | 'Recycle';
+
+export interface PersistentVolumeClaim extends KubeObject {
+  spec: {
+    accessModes?: string[];
+    storageClassName?: string;
+    volumeMode?: VolumeMode;
+    volumeName?: string;
+    volumeAttributesClassName?: string;
+    resources?: { requests?: Record<string, string>; limits?: Record<string, string> };
+    selector?: { matchLabels?: Record<string, string>; matchExpressions?: unknown[] };
+    dataSource?: TypedReference;
+    dataSourceRef?: TypedReference;
+  };
+  status?: { phase?: 'Pending' | 'Bound' | 'Lost'; accessModes?: string[]; capacity?: Record<string, string> };
+}
+export interface TypedReference {
+  apiGroup?: string;
+  kind: string;
+  name: string;
+  namespace?: string;
+}
+
+export interface PersistentVolume extends KubeObject {
+  spec: {
+    accessModes?: string[];
+    capacity?: Record<string, string>;
+    claimRef?: ObjectReference | null;
+    storageClassName?: string;
+    volumeMode?: VolumeMode;
+    volumeAttributesClassName?: string;
+    persistentVolumeReclaimPolicy?: ReclaimPolicy;
+    mountOptions?: string[];
+    nodeAffinity?: { required?: { nodeSelectorTerms: NodeSelectorTerm[] } };
+    csi?: CsiVolumeSource;
+  };
+  status?: { phase?: 'Pending' | 'Available' | 'Bound' | 'Released' | 'Failed'; message?: string; reason?: string };
+}
+export interface CsiVolumeSource {
+  driver: string;
+  volumeHandle: string;
+  fsType?: string;
+  readOnly?: boolean;
+  volumeAttributes?: Record<string, string>;
+}
+export interface NodeSelectorTerm {
+  matchExpressions?: { key: string; operator: string; values?: string[] }[];
+  matchFields?: { key: string; operator: string; values?: string[] }[];
+}
+
+export interface StorageClass extends KubeObject {
+  provisioner: string;
+  parameters?: Record<string, string>;
+  reclaimPolicy?: 'Delete' | 'Retain';
+  volumeBindingMode?: 'Immediate' | 'WaitForFirstConsumer';
+  allowVolumeExpansion?: boolean;
+  mountOptions?: string[];
+  allowedTopologies?: { matchLabelExpressions?: { key: string; values: string[] }[] }[];
+}
+
+export interface Node extends KubeObject {
+  spec?: { unschedulable?: boolean; taints?: { key: string; value?: string; effect: string }[] };
+  status?: { conditions?: { type: string; status: string }[] };
+}
+
+export interface Namespace extends KubeObject {
+  status?: { phase?: string };
+}
+
+export interface CsiStorageCapacity extends KubeObject {
+  storageClassName: string;
+  nodeTopology?: { matchLabels?: Record<string, string> };
+  capacity?: string;
+  maximumVolumeSize?: string;
+}
+
+export interface KubeEvent extends KubeObject {
+  involvedObject: ObjectReference;
+  reason: string;
+  message: string;
+  type: 'Normal' | 'Warning';
+  source?: { component?: string; host?: string };
+  firstTimestamp?: string;
+  lastTimestamp?: string;
+  count?: number;
+  reportingComponent?: string;
+  reportingInstance?: string;
+}
+
+export interface Pod extends KubeObject {
+  spec?: { nodeName?: string; volumes?: { name: string; persistentVolumeClaim?: { claimName: string; readOnly?: boolean } }[] };
+  status?: { phase?: string };
+}

@@ -1,0 +1,124 @@
+import { StorageError } from './errors.ts';
+import type { BackendName, FsType } from './volume.ts';
+
+/**
+ * The parameters of a StorageClass, parsed. Every one is optional; an unknown key is refused, because a typo
+ * that is silently ignored (`limits: advisory`) is found only when the disk is full.
+ */
+export interface ClassParameters {
+  /** `auto`: the pool's best backend whose limit holds */
+  readonly backend: BackendName | 'auto';
+  /** unset: any pool that fits */
+  readonly pool?: string;
+  readonly fsType?: FsType;
+  readonly provisioning: 'thin' | 'thick';
+  readonly limit: 'enforced' | 'advisory';
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly onDelete: 'delete' | 'scrub';
+  readonly scrub: ScrubMethod;
+  /** whether ROX and RWX are served, by keeping all pods on the volume's node */
+  readonly sharing: 'none' | 'node';
+}
+
+export type ScrubMethod = 'zero' | 'random' | 'discard';
+
+/** Keys of the class that Kubernetes or Loam's own loop add and that say nothing about the volume's shape. */
+export const metadataKeys = {
+  claimName: 'csi.storage.k8s.io/pvc/name',
+  claimNamespace: 'csi.storage.k8s.io/pvc/namespace',
+  volumeName: 'csi.storage.k8s.io/pv/name',
+  fsType: 'csi.storage.k8s.io/fstype',
+  claimUid: 'loam.dev/claim-uid',
+  clusterUid: 'loam.dev/cluster-uid',
+} as const;
+
+const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
+  backend: (text) => ({ backend: oneOf('backend', text, ['auto', 'directory', 'loopback']) }),
+  pool: (text) => ({ pool: nonEmpty('pool', text) }),
+  provisioning: (text) => ({ provisioning: oneOf('provisioning', text, ['thin', 'thick']) }),
+  limit: (text) => ({ limit: oneOf('limit', text, ['enforced', 'advisory']) }),
+  mode: (text) => ({ mode: permissionBits(text) }),
+  uid: (text) => ({ uid: ownerId('uid', text) }),
+  gid: (text) => ({ gid: ownerId('gid', text) }),
+  onDelete: (text) => ({ onDelete: oneOf('onDelete', text, ['delete', 'scrub']) }),
+  scrub: (text) => ({ scrub: oneOf('scrub', text, ['zero', 'random', 'discard']) }),
+  sharing: (text) => ({ sharing: oneOf('sharing', text, ['none', 'node']) }),
+  [metadataKeys.fsType]: (text) => (text === '' ? {} : { fsType: oneOf('csi.storage.k8s.io/fstype', text, fsTypes) }),
+};
+
+export const fsTypes = ['ext4', 'xfs', 'btrfs'] as const satisfies readonly FsType[];
+
+/** The parameter names that a class may use, for messages and docs. */
+export const knownParameters: readonly string[] = Object.keys(parsers);
+
+/**
+ * Reads a class's parameters, or those of a CreateVolume or GetCapacity request.
+ *
+ * Keys under `csi.storage.k8s.io/` other than the file system, and the metadata that the loop adds, are passed over:
+ * GetCapacity is asked with the class's raw parameters, CreateVolume with the stripped ones.
+ * @throws StorageError 'invalid-parameter', naming the key, what it says and what it may say
+ */
+export function parseClassParameters(parameters: Readonly<Record<string, string>>): ClassParameters {
+  let parsed: ClassParameters = {
+    backend: 'auto',
+    provisioning: 'thin',
+    limit: 'enforced',
+    onDelete: 'delete',
+    scrub: 'zero',
+    sharing: 'none',
+  };
+  for (const [key, text] of Object.entries(parameters)) {
+    const parse = Object.hasOwn(parsers, key) ? parsers[key] : undefined;
+    if (parse !== undefined) parsed = { ...parsed, ...parse(text) };
+    else if (!isMetadata(key)) throw unknownParameter(key);
+  }
+  if ('scrub' in parameters && parsed.onDelete !== 'scrub') {
+    throw invalid(`scrub: ${parsed.scrub} does nothing without onDelete: scrub; add it or remove scrub`);
+  }
+  if (parsed.backend === 'directory' && parsed.provisioning === 'thick') {
+    throw invalid('provisioning: thick needs an image; use backend: loopback or remove provisioning');
+  }
+  return parsed;
+}
+
+function isMetadata(key: string): boolean {
+  return key.startsWith('csi.storage.k8s.io/') || (Object.values(metadataKeys) as string[]).includes(key);
+}
+
+function unknownParameter(key: string): StorageError {
+  return invalid(`unknown class parameter ${JSON.stringify(key)}; known are ${knownParameters.join(', ')}`);
+}
+
+function invalid(message: string): StorageError {
+  return new StorageError('invalid-parameter', message);
+}
+
+function oneOf<const T extends string>(key: string, text: string, allowed: readonly T[]): T {
+  const found = allowed.find((value) => value === text);
+  if (found === undefined) {
+    throw invalid(`class parameter ${key} is ${JSON.stringify(text)}; it can be ${allowed.join(', ')}`);
+  }
+  return found;
+}
+
+function nonEmpty(key: string, text: string): string {
+  if (text === '') throw invalid(`class parameter ${key} is empty; name one or remove it`);
+  return text;
+}
+
+function permissionBits(text: string): number {
+  if (!/^0?[0-7]{3,4}$/.test(text)) {
+    throw invalid(`class parameter mode is ${JSON.stringify(text)}; it takes octal bits such as "0770"`);
+  }
+  return Number.parseInt(text, 8);
+}
+
+function ownerId(key: string, text: string): number {
+  const id = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(id <= 4294967294)) {
+    throw invalid(`class parameter ${key} is ${JSON.stringify(text)}; it takes a number from 0 to 4294967294`);
+  }
+  return id;
+}

@@ -1,0 +1,110 @@
+import type { CapacityRange, VolumeCapability } from './volume.ts';
+import type { Segments, TopologyRequirement } from './topology.ts';
+
+/** Passed with every slow call. The signal aborts on the caller's deadline, its cancellation, or shutdown. */
+export interface CallContext {
+  readonly signal: AbortSignal;
+  /** milliseconds since the epoch by which the caller stops listening; unset: no deadline */
+  readonly deadlineMs?: number;
+}
+
+/** Capabilities by the wire's names (CSI ControllerServiceCapability.RPC.Type). */
+export type ControllerCapability =
+  | 'CREATE_DELETE_VOLUME'
+  | 'LIST_VOLUMES'
+  | 'GET_CAPACITY'
+  | 'CREATE_DELETE_SNAPSHOT'
+  | 'LIST_SNAPSHOTS'
+  | 'CLONE_VOLUME'
+  | 'EXPAND_VOLUME'
+  | 'VOLUME_CONDITION'
+  | 'GET_VOLUME'
+  | 'SINGLE_NODE_MULTI_WRITER'
+  | 'MODIFY_VOLUME';
+
+export interface CreateVolumeRequest {
+  readonly name: string;
+  readonly capacityRange: CapacityRange;
+  readonly capabilities: readonly VolumeCapability[];
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly accessibility?: TopologyRequirement;
+  /** set where the caller asked for a snapshot's or a volume's data */
+  readonly hasContentSource?: boolean;
+}
+
+/** CSI Volume. */
+export interface DriverVolume {
+  readonly volumeId: string;
+  /** 0n = not told */
+  readonly capacityBytes: bigint;
+  readonly volumeContext: Readonly<Record<string, string>>;
+  readonly accessibleTopology: readonly Segments[];
+}
+
+export interface VolumeCondition {
+  readonly abnormal: boolean;
+  readonly message: string;
+}
+
+export interface ListedVolume {
+  readonly volume: DriverVolume;
+  readonly condition: VolumeCondition;
+}
+
+export interface DeleteVolumeRequest {
+  readonly volumeId: string;
+  /** the PV's volume attributes, where the caller has them: our own driver compares the pool's uuid before it destroys */
+  readonly volumeContext?: Readonly<Record<string, string>>;
+}
+
+export interface GetCapacityRequest {
+  /** empty: any use */
+  readonly capabilities: readonly VolumeCapability[];
+  readonly parameters: Readonly<Record<string, string>>;
+  /** unset: everywhere */
+  readonly accessibleTopology?: Segments;
+}
+
+export interface Capacity {
+  readonly availableBytes: bigint;
+  readonly maximumVolumeBytes?: bigint;
+  readonly minimumVolumeBytes?: bigint;
+}
+
+/**
+ * The Identity and Controller half of a CSI driver, as the provisioner's loops see it.
+ *
+ * Two adapters: `VolumeService` in this process, and the gRPC client over a socket, so that the same loops
+ * drive any CSI driver. Errors are `CsiError`s; anything else thrown means that the outcome is unknown.
+ */
+export interface CsiDriver {
+  getPluginInfo(call: CallContext): Promise<{ readonly name: string; readonly vendorVersion: string }>;
+  getControllerCapabilities(call: CallContext): Promise<ReadonlySet<ControllerCapability>>;
+  /** Idempotent by name. @throws CsiError ALREADY_EXISTS for the same name with another shape */
+  createVolume(request: CreateVolumeRequest, call: CallContext): Promise<DriverVolume>;
+  /** Resolves once no byte is left. An unknown id is success. @throws CsiError FAILED_PRECONDITION while in use */
+  deleteVolume(request: DeleteVolumeRequest, call: CallContext): Promise<void>;
+  getCapacity(request: GetCapacityRequest, call: CallContext): Promise<Capacity>;
+}
+
+/** What the Controller service serves beyond what the loops need. */
+export interface ControllerDriver extends CsiDriver {
+  validateVolumeCapabilities(
+    request: {
+      readonly volumeId: string;
+      readonly capabilities: readonly VolumeCapability[];
+      readonly volumeContext: Readonly<Record<string, string>>;
+      readonly parameters: Readonly<Record<string, string>>;
+    },
+    call: CallContext,
+  ): Promise<{ readonly confirmed: boolean; readonly message: string }>;
+  /** In id order, from after the token. @throws StorageError 'bad-token' */
+  listVolumes(
+    request: { readonly maxEntries: number; readonly startingToken: string },
+    call: CallContext,
+  ): Promise<{ readonly entries: readonly ListedVolume[]; readonly nextToken: string }>;
+  /** @throws StorageError 'volume-not-found' */
+  getVolume(volumeId: string, call: CallContext): Promise<ListedVolume>;
+  /** Whether recovery is over and at least one pool serves. */
+  isReady(): boolean;
+}

@@ -1,0 +1,49 @@
+import type { CallContext, VolumeCondition } from './csi-driver.ts';
+import type { Segments } from './topology.ts';
+import type { VolumeCapability } from './volume.ts';
+
+export interface StageRequest {
+  readonly volumeId: string;
+  readonly stagingTargetPath: string;
+  readonly capability: VolumeCapability;
+  readonly volumeContext: Readonly<Record<string, string>>;
+}
+
+export interface PublishRequest extends StageRequest {
+  readonly targetPath: string;
+  readonly readonly: boolean;
+}
+
+export interface UsageEntry {
+  readonly unit: 'BYTES' | 'INODES';
+  readonly available: bigint;
+  readonly total: bigint;
+  readonly used: bigint;
+}
+
+export interface NodeInfo {
+  readonly nodeId: string;
+  /** 0 = unlimited */
+  readonly maxVolumesPerNode: number;
+  readonly accessibleTopology: Segments;
+}
+
+/**
+ * The Node half of the driver (CSI Node service, without the wire). Every verb can be repeated; `un` verbs
+ * succeed on what is not there, since kubelet calls them after a reboot for things that are long gone.
+ */
+export interface NodeDriver {
+  nodeInfo(): NodeInfo;
+  /** @throws StorageError 'volume-not-found' | 'wrong-pool' | 'published-differently' | 'bad-target' | 'pool-unavailable' */
+  stage(request: StageRequest, call: CallContext): Promise<void>;
+  unstage(request: { readonly volumeId: string; readonly stagingTargetPath: string }, call: CallContext): Promise<void>;
+  /** @throws StorageError as stage, and 'not-staged' | 'in-use' (single writer) */
+  publish(request: PublishRequest, call: CallContext): Promise<void>;
+  /** Removes the target path too. */
+  unpublish(request: { readonly volumeId: string; readonly targetPath: string }, call: CallContext): Promise<void>;
+  /** @throws StorageError 'volume-not-found' | 'path-not-found' */
+  stats(
+    request: { readonly volumeId: string; readonly volumePath: string },
+    call: CallContext,
+  ): Promise<{ readonly usage: readonly UsageEntry[]; readonly condition: VolumeCondition }>;
+}

@@ -1,0 +1,25 @@
+import type { ClaimRef } from './volume.ts';
+
+/** A volume on this node's disks whose PV was never seen to exist. */
+export interface UnacknowledgedVolume {
+  readonly volumeId: string;
+  /** the CSI name, which is the PV's name too */
+  readonly name: string;
+  readonly poolUuid: string;
+  /** unset where the volume was made by somebody who told us no claim (csi-sanity, another provisioner) */
+  readonly claim?: ClaimRef;
+  readonly clusterUid?: string;
+  readonly createdAtMs: number;
+}
+
+/**
+ * What the provisioner asks of the records on disk beyond CSI: which volumes were begun and never got a PV.
+ * Only such intents may ever be swept without being asked.
+ */
+export interface VolumeLedger {
+  unacknowledged(): readonly UnacknowledgedVolume[];
+  /** The PV exists: from now on the volume is never swept. Durable against kill -9. */
+  acknowledge(volumeId: string): Promise<void>;
+  /** Calls back with the volume id when a deleted volume's last byte is gone. Returns how to stop listening. */
+  onRemoved(listener: (volumeId: string) => void): () => void;
+}

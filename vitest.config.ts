@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+
+/** One project a suite, so that `scripts/test unit` and friends run exactly one folder. */
+const suite = (name: string, extra: object = {}) => ({
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: 10_000, ...extra },
+});
+
+/** Suites that share the machine's mounts, loop devices or API server run one file at a time. */
+const alone = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 };
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    projects: [
+      suite('unit'),
+      suite('host', alone),
+      suite('conformance', alone),
+      suite('sanity', { ...alone, testTimeout: 600_000 }),
+      suite('integration', { ...alone, testTimeout: 120_000 }),
+    ],
+  },
+});
