@@ -1,40 +1,47 @@
 /** One pool of this node, as configured. */
 export interface PoolConfig {
+  /** a DNS label; classes name it in `pool` */
   readonly name: string;
   /** an absolute path on the host */
   readonly path: string;
   /** thin volumes may promise this many times the pool's size; 1 = never more than there is */
   readonly overcommitRatio: number;
-  /** share of the pool's file system that is never given out, 0..1 */
+  /** share of the pool's file system that is never given out, 0 to below 1 */
   readonly reservedShare: number;
-  /** whether the loop may create a marker on first use of an empty folder */
+  /** whether an empty folder that was never a pool becomes one */
   readonly initialise: boolean;
 }
 
-/** Everything that can be configured, in one frozen object; `flags.ts` holds the table that fills it. */
+/** Everything that can be configured, in one frozen object; `settings.ts` holds the table that fills it. */
 export interface Config {
   readonly driverName: string;
   readonly nodeName: string;
-  /** Kubernetes' name and our topology value are equal where that is a label value */
   readonly pools: readonly PoolConfig[];
   readonly csiSocketPath: string;
   /** unset: no kubelet on this machine */
   readonly registrationSocketPath?: string;
-  /** path of the CSI socket as kubelet sees it */
+  /** the CSI socket's path as kubelet sees it */
   readonly kubeletCsiSocketPath: string;
-  /** live publications; dies with the boot */
+  /** arguments of live publications; dies with the boot */
   readonly runDir: string;
-  /** what the node remembers outside its pools */
+  /** what the node remembers outside its pools: their uuids */
   readonly stateDir: string;
+  /** unset: no API server, CSI only */
+  readonly kube?: { readonly kubeconfigPath?: string };
   /** claims taken ahead of kube-controller-manager's annotation */
   readonly early: boolean;
+  /** the PV's phase written by us, so that the binder has one write less to do */
   readonly writePhase: boolean;
+  /** Immediate claims without a node are taken by this node */
   readonly immediateOnThisNode: boolean;
+  /** 0 = unlimited */
   readonly maxVolumesPerNode: number;
+  /** what the trash may do to the disk */
   readonly scrubBytesPerSecond: bigint;
   readonly removeFilesPerSecond: number;
-  /** unset: no observation server */
+  /** how the loop reaches the volumes: in this process, or through the CSI socket as upstream's sidecars do */
+  readonly loopThrough: 'process' | 'socket';
+  /** `host:port`; unset: no observation server */
   readonly observeAddress?: string;
-  readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
-  readonly kubeconfigPath?: string;
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
 }

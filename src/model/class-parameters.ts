@@ -45,7 +45,8 @@ const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
   onDelete: (text) => ({ onDelete: oneOf('onDelete', text, ['delete', 'scrub']) }),
   scrub: (text) => ({ scrub: oneOf('scrub', text, ['zero', 'random', 'discard']) }),
   sharing: (text) => ({ sharing: oneOf('sharing', text, ['none', 'node']) }),
-  [metadataKeys.fsType]: (text) => (text === '' ? {} : { fsType: oneOf('csi.storage.k8s.io/fstype', text, fsTypes) }),
+  [metadataKeys.fsType]: (text) =>
+    text === '' ? {} : { fsType: oneOf('csi.storage.k8s.io/fstype', text, fsTypes) },
 };
 
 export const fsTypes = ['ext4', 'xfs', 'btrfs'] as const satisfies readonly FsType[];
@@ -118,7 +119,9 @@ function permissionBits(text: string): number {
 function ownerId(key: string, text: string): number {
   const id = /^\d{1,10}$/.test(text) ? Number(text) : Number.NaN;
   if (!(id <= 4294967294)) {
-    throw invalid(`class parameter ${key} is ${JSON.stringify(text)}; it takes a number from 0 to 4294967294`);
+    throw invalid(
+      `class parameter ${key} is ${JSON.stringify(text)}; it takes a number from 0 to 4294967294`,
+    );
   }
   return id;
 }

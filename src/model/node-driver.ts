@@ -36,11 +36,17 @@ export interface NodeDriver {
   nodeInfo(): NodeInfo;
   /** @throws StorageError 'volume-not-found' | 'wrong-pool' | 'published-differently' | 'bad-target' | 'pool-unavailable' */
   stage(request: StageRequest, call: CallContext): Promise<void>;
-  unstage(request: { readonly volumeId: string; readonly stagingTargetPath: string }, call: CallContext): Promise<void>;
+  unstage(
+    request: { readonly volumeId: string; readonly stagingTargetPath: string },
+    call: CallContext,
+  ): Promise<void>;
   /** @throws StorageError as stage, and 'not-staged' | 'in-use' (single writer) */
   publish(request: PublishRequest, call: CallContext): Promise<void>;
   /** Removes the target path too. */
-  unpublish(request: { readonly volumeId: string; readonly targetPath: string }, call: CallContext): Promise<void>;
+  unpublish(
+    request: { readonly volumeId: string; readonly targetPath: string },
+    call: CallContext,
+  ): Promise<void>;
   /** @throws StorageError 'volume-not-found' | 'path-not-found' */
   stats(
     request: { readonly volumeId: string; readonly volumePath: string },

@@ -9,7 +9,17 @@ const binary: Record<string, bigint> = {
   Pi: 1n << 50n,
   Ei: 1n << 60n,
 };
-const decimalExponent: Record<string, number> = { n: -9, u: -6, m: -3, k: 3, M: 6, G: 9, T: 12, P: 15, E: 18 };
+const decimalExponent: Record<string, number> = {
+  n: -9,
+  u: -6,
+  m: -3,
+  k: 3,
+  M: 6,
+  G: 9,
+  T: 12,
+  P: 15,
+  E: 18,
+};
 export const maxInt64 = (1n << 63n) - 1n;
 
 /**
@@ -20,7 +30,10 @@ export const maxInt64 = (1n << 63n) - 1n;
 export function parseQuantity(text: string): bigint {
   const match = pattern.exec(text.trim());
   if (match?.[1] === undefined) {
-    throw new StorageError('invalid-argument', `${JSON.stringify(text)} is not a size; write it as 10Gi or 500M`);
+    throw new StorageError(
+      'invalid-argument',
+      `${JSON.stringify(text)} is not a size; write it as 10Gi or 500M`,
+    );
   }
   const [whole = '0', fraction = ''] = match[1].split('.');
   const digits = BigInt(`${whole === '' ? '0' : whole}${fraction}`);
@@ -29,7 +42,10 @@ export function parseQuantity(text: string): bigint {
   const exponent = factor === 1n && suffix !== '' ? exponentOf(suffix) : 0;
   const bytes = scale(digits * factor, exponent - fraction.length);
   if (bytes > maxInt64) {
-    throw new StorageError('size-out-of-range', `${text} is more than the ${maxInt64} bytes that Kubernetes can count`);
+    throw new StorageError(
+      'size-out-of-range',
+      `${text} is more than the ${maxInt64} bytes that Kubernetes can count`,
+    );
   }
   return bytes;
 }
@@ -47,7 +63,7 @@ function scale(value: bigint, exponent: number): bigint {
 
 /** The canonical binary form that Kubernetes prints: the largest suffix that divides the bytes exactly. */
 export function formatQuantity(bytes: bigint): string {
-  for (const [suffix, factor] of Object.entries(binary).reverse()) {
+  for (const [suffix, factor] of Object.entries(binary).toReversed()) {
     if (bytes !== 0n && bytes % factor === 0n) return `${bytes / factor}${suffix}`;
   }
   return bytes.toString();
@@ -60,6 +76,9 @@ export function formatBytes(bytes: bigint): string {
   while (unit < units.length - 1 && bytes >= 1n << BigInt(10 * (unit + 1))) unit += 1;
   if (unit === 0) return `${bytes} bytes`;
   const hundredths = (bytes * 100n) >> BigInt(10 * unit);
-  const text = `${hundredths / 100n}.${(hundredths % 100n).toString().padStart(2, '0')}`.replace(/\.?0+$/, '');
+  const text = `${hundredths / 100n}.${(hundredths % 100n).toString().padStart(2, '0')}`.replace(
+    /\.?0+$/,
+    '',
+  );
   return `${text} ${units[unit]}`;
 }

@@ -1,0 +1,114 @@
+import { parseQuantity } from '../model/quantity.ts';
+import { ConfigError } from './config-error.ts';
+
+/** One setting: a flag, the environment variable and the key of the file that mean the same, and what it says when it is wrong. */
+export interface Setting {
+  readonly flag: string;
+  readonly env: string;
+  readonly fileKey: string;
+  readonly kind: 'text' | 'switch';
+  readonly fallback: string | undefined;
+  readonly help: string;
+}
+
+function setting(
+  flag: string,
+  fallback: string | undefined,
+  help: string,
+  kind: Setting['kind'] = 'text',
+): Setting {
+  return {
+    flag,
+    env: `LOAM_${flag.toUpperCase().replaceAll('-', '_')}`,
+    fileKey: flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase()),
+    kind,
+    fallback,
+    help,
+  };
+}
+
+/** Every setting but the pools. A flag wins over the environment, that over the file, that over the fallback. */
+export const settings = {
+  driverName: setting('driver-name', 'loam.dev', "the CSI driver's name, as StorageClasses say it"),
+  nodeName: setting(
+    'node-name',
+    undefined,
+    "this node's name in Kubernetes (default: NODE_NAME, then the host name)",
+  ),
+  csiSocket: setting('csi-socket', '/csi/csi.sock', 'where the CSI services listen'),
+  kubeletCsiSocket: setting(
+    'kubelet-csi-socket',
+    undefined,
+    'the same socket as kubelet sees it (default: --csi-socket)',
+  ),
+  registrationSocket: setting(
+    'registration-socket',
+    undefined,
+    'where kubelet looks for plugins; empty: none',
+  ),
+  runDir: setting('run-dir', '/run/loam', 'arguments of live publications; may vanish at a reboot'),
+  stateDir: setting('state-dir', '/var/lib/loam', 'what the node remembers outside its pools'),
+  kube: setting('kube', 'true', 'run the provisioner against an API server', 'switch'),
+  kubeconfig: setting(
+    'kubeconfig',
+    undefined,
+    'path of a kubeconfig (default: KUBECONFIG, then the pod’s own account)',
+  ),
+  early: setting('early', 'true', 'take claims before kube-controller-manager has annotated them', 'switch'),
+  writePhase: setting('write-phase', 'true', 'write the phase of a PV that was just made', 'switch'),
+  immediate: setting('immediate', 'true', 'take Immediate claims that no node was chosen for', 'switch'),
+  maxVolumes: setting('max-volumes', '0', 'volumes that this node may hold; 0: no limit'),
+  scrubRate: setting('scrub-rate', '200Mi', 'bytes a second that erasing may write; 0: no limit'),
+  removeRate: setting('remove-rate', '20000', 'files a second that removal may unlink; 0: no limit'),
+  loopThrough: setting(
+    'loop-through',
+    'process',
+    'how the provisioner reaches the volumes: process or socket',
+  ),
+  observe: setting('observe', '127.0.0.1:9810', 'address of /metrics, /healthz and /readyz; empty: none'),
+  logLevel: setting('log-level', 'info', 'debug, info, warn or error'),
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof settings;
+
+export function switchOf(name: SettingName, text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw new ConfigError(`--${settings[name].flag} is ${JSON.stringify(text)}; it is true or false`);
+}
+
+export function countOf(name: SettingName, text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new ConfigError(
+    `--${settings[name].flag} is ${JSON.stringify(text)}; it takes a whole number from 0`,
+  );
+}
+
+export function bytesOf(name: SettingName, text: string): bigint {
+  try {
+    return parseQuantity(text);
+  } catch (error) {
+    throw new ConfigError(`--${settings[name].flag}: ${String(error)}`, { cause: error });
+  }
+}
+
+export function choiceOf<const T extends string>(name: SettingName, text: string, allowed: readonly T[]): T {
+  const found = allowed.find((value) => value === text);
+  if (found !== undefined) return found;
+  throw new ConfigError(
+    `--${settings[name].flag} is ${JSON.stringify(text)}; it can be ${allowed.join(' or ')}`,
+  );
+}
+
+/** An absolute path of at most 104 bytes: longer ones do not fit a socket address. */
+export function socketPathOf(name: SettingName, text: string): string {
+  const path = absolutePathOf(name, text);
+  if (Buffer.byteLength(path) <= 104) return path;
+  throw new ConfigError(
+    `--${settings[name].flag} ${path} is ${Buffer.byteLength(path)} bytes; a Unix socket's path has at most 104`,
+  );
+}
+
+export function absolutePathOf(name: SettingName, text: string): string {
+  if (text.startsWith('/') && !text.includes('\0')) return text;
+  throw new ConfigError(`--${settings[name].flag} is ${JSON.stringify(text)}; it takes an absolute path`);
+}
