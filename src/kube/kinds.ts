@@ -28,7 +28,12 @@ export const kinds: { readonly [K in KindName]: KindInfo } = {
   Node: { group: '', version: 'v1', plural: 'nodes', namespaced: false },
   Namespace: { group: '', version: 'v1', plural: 'namespaces', namespaced: false },
   Event: { group: '', version: 'v1', plural: 'events', namespaced: true },
-  CSIStorageCapacity: { group: 'storage.k8s.io', version: 'v1', plural: 'csistoragecapacities', namespaced: true },
+  CSIStorageCapacity: {
+    group: 'storage.k8s.io',
+    version: 'v1',
+    plural: 'csistoragecapacities',
+    namespaced: true,
+  },
   Pod: { group: '', version: 'v1', plural: 'pods', namespaced: true },
 };
 

@@ -23,6 +23,13 @@ export interface ListOptions {
   readonly fieldSelector?: string;
 }
 
+export interface WatchOptions extends ListOptions {
+  readonly resourceVersion: string;
+  readonly timeoutSeconds: number;
+  /** Called once when the server has accepted the watch; without events nothing else would tell. */
+  readonly onOpen?: () => void;
+}
+
 export interface Page<T> {
   readonly items: readonly T[];
   readonly resourceVersion: string;
@@ -30,8 +37,14 @@ export interface Page<T> {
 
 export type WatchEvent<T> =
   | { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T }
-  | { readonly type: 'BOOKMARK'; readonly object: { readonly metadata: { readonly resourceVersion: string } } }
-  | { readonly type: 'ERROR'; readonly object: { readonly code?: number; readonly message?: string; readonly reason?: string } };
+  | {
+      readonly type: 'BOOKMARK';
+      readonly object: { readonly metadata: { readonly resourceVersion: string } };
+    }
+  | {
+      readonly type: 'ERROR';
+      readonly object: { readonly code?: number; readonly message?: string; readonly reason?: string };
+    };
 
 /**
  * The Kubernetes API as Loam uses it. Every call takes a signal; failures are `ApiError`s with the server's status and reason,
@@ -58,7 +71,7 @@ export interface KubeApi {
   /** One watch from a resourceVersion until the server, the network or the signal ends it. */
   watch<K extends KindName>(
     kind: K,
-    options: ListOptions & { readonly resourceVersion: string; readonly timeoutSeconds: number },
+    options: WatchOptions,
     signal: AbortSignal,
   ): AsyncIterable<WatchEvent<Kinds[K]>>;
 }

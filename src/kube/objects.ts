@@ -51,7 +51,11 @@ export interface PersistentVolumeClaim extends KubeObject {
     dataSource?: TypedReference;
     dataSourceRef?: TypedReference;
   };
-  status?: { phase?: 'Pending' | 'Bound' | 'Lost'; accessModes?: string[]; capacity?: Record<string, string> };
+  status?: {
+    phase?: 'Pending' | 'Bound' | 'Lost';
+    accessModes?: string[];
+    capacity?: Record<string, string>;
+  };
 }
 export interface TypedReference {
   apiGroup?: string;
@@ -73,7 +77,11 @@ export interface PersistentVolume extends KubeObject {
     nodeAffinity?: { required?: { nodeSelectorTerms: NodeSelectorTerm[] } };
     csi?: CsiVolumeSource;
   };
-  status?: { phase?: 'Pending' | 'Available' | 'Bound' | 'Released' | 'Failed'; message?: string; reason?: string };
+  status?: {
+    phase?: 'Pending' | 'Available' | 'Bound' | 'Released' | 'Failed';
+    message?: string;
+    reason?: string;
+  };
 }
 export interface CsiVolumeSource {
   driver: string;
@@ -127,6 +135,9 @@ export interface KubeEvent extends KubeObject {
 }
 
 export interface Pod extends KubeObject {
-  spec?: { nodeName?: string; volumes?: { name: string; persistentVolumeClaim?: { claimName: string; readOnly?: boolean } }[] };
+  spec?: {
+    nodeName?: string;
+    volumes?: { name: string; persistentVolumeClaim?: { claimName: string; readOnly?: boolean } }[];
+  };
   status?: { phase?: string };
 }
