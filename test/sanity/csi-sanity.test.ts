@@ -1,0 +1,150 @@
+import { readdirSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { channelTo } from '../../src/csi/channel.ts';
+import { connectCsiDriver } from '../../src/csi/client.ts';
+import { csi } from '../../src/csi/wire.ts';
+import { backendKey } from '../../src/model/volume.ts';
+import { runCsiSanity, type SanityCase } from '../support/csi-sanity.ts';
+import { whyNoGo } from '../support/go-tools.ts';
+import { LoamProcess } from '../support/loam-process.ts';
+import { makeScratchPool, whyNoMounts, type ScratchPool } from '../support/scratch-pool.ts';
+import { anyCall, send } from '../support/served-driver.ts';
+
+const configurations = [
+  { title: 'directory, mount', accessType: 'mount', parameters: { backend: 'directory', limit: 'advisory' } },
+  { title: 'loopback, mount', accessType: 'mount', parameters: { backend: 'loopback' } },
+  { title: 'loopback, block', accessType: 'block', parameters: { backend: 'loopback' } },
+] as const;
+
+/** Enough for a small ext4, and the suite doubles it once. */
+const volumeSizeBytes = 64 * 1024 * 1024;
+
+/** What csi-sanity says when it skips a case, and the capability (by service) that would have made it run. */
+const reasonsToSkip: readonly (readonly [message: RegExp, capability: string])[] = [
+  [/^(Create|Delete)?Snapshot not supported/, 'controller CREATE_DELETE_SNAPSHOT'],
+  [/^ListSnapshots not supported/, 'controller LIST_SNAPSHOTS'],
+  [/^GetSnapshot not supported/, 'controller GET_SNAPSHOT'],
+  [/^SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported/, 'plugin SNAPSHOT_ACCESSIBILITY_CONSTRAINTS'],
+  [/^Volume Cloning not supported/, 'controller CLONE_VOLUME'],
+  [/^(ControllerModifyVolume|Modify [Vv]olume) not supported/, 'controller MODIFY_VOLUME'],
+  [/^Controller(Publish|Unpublish)Volume not supported/, 'controller PUBLISH_UNPUBLISH_VOLUME'],
+  [/^Controller Publish, UnpublishVolume not supported/, 'controller PUBLISH_UNPUBLISH_VOLUME'],
+  [/^ControllerPublishVolume.readonly field not supported/, 'controller PUBLISH_READONLY'],
+  [/^ControllerExpandVolume not supported/, 'controller EXPAND_VOLUME'],
+  [/^NodeExpandVolume not supported/, 'node EXPAND_VOLUME'],
+  [/^GroupControllerService not supported/, 'plugin GROUP_CONTROLLER_SERVICE'],
+  [/^VolumeGroupSnapshots not supported/, 'plugin GROUP_CONTROLLER_SERVICE'],
+  // of CSI 1.13, which csi-sanity knows already
+  [/^ControllerGetVolumeHealth not supported/, 'controller GET_VOLUME_HEALTH'],
+  [/^ControllerListVolumeHealth not supported/, 'controller LIST_VOLUME_HEALTH'],
+  [/^NodeGetVolumeHealth not supported/, 'node GET_VOLUME_HEALTH'],
+  [/^NodeGetStorageHealth not supported/, 'node GET_STORAGE_HEALTH'],
+];
+
+const why = (await whyNoGo()) ?? whyNoMounts();
+
+describe.skipIf(why !== undefined)(`csi-sanity${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+  let scratch: ScratchPool;
+  let loam: LoamProcess;
+  beforeAll(async () => {
+    scratch = makeScratchPool('plain');
+    loam = await LoamProcess.start({
+      folder: join(scratch.basePath, 'loam'),
+      pools: [`default=${scratch.poolPath}`],
+    });
+  });
+  afterAll(async () => {
+    await loam?.terminate();
+    expect(scratch?.remove() ?? []).toEqual([]);
+  });
+
+  it.each(configurations)(
+    'makes $title volumes when asked as csi-sanity asks',
+    async ({ accessType, parameters }) => {
+      const driver = connectCsiDriver(loam.csiSocketPath);
+      const access =
+        accessType === 'block'
+          ? ({ kind: 'block' } as const)
+          : ({ kind: 'mount', fsType: '', mountFlags: [] } as const);
+      const volume = await driver.createVolume(
+        {
+          name: 'sanity-probe',
+          capacityRange: { requiredBytes: BigInt(volumeSizeBytes), limitBytes: 0n },
+          capabilities: [{ accessMode: 'SINGLE_NODE_WRITER', access }],
+          parameters,
+        },
+        anyCall(),
+      );
+      expect(volume.volumeContext[backendKey]).toBe(parameters.backend);
+      await driver.deleteVolume(volume, anyCall());
+      driver.close();
+    },
+  );
+
+  it.each(configurations)(
+    'passes with $title, skipping only what is not advertised',
+    async ({ title, ...options }) => {
+      const folder = join(scratch.basePath, title.replace(', ', '-'));
+      await mkdir(folder);
+      const { cases, output } = await runCsiSanity({
+        ...options,
+        folder,
+        socketPath: loam.csiSocketPath,
+        volumeSizeBytes,
+      });
+      const count = (state: SanityCase['state']) => cases.filter((one) => one.state === state).length;
+      process.stderr.write(
+        `csi-sanity, ${title}: ${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped, ${count('pending')} pending upstream\n`,
+      );
+      const failed = cases.filter(({ state }) => state === 'failed' || state === 'other');
+      expect(failed, `${output}\n${loam.logTail(40)}`).toEqual([]);
+      expect(count('passed')).toBeGreaterThanOrEqual(40);
+      const advertised = await advertisedBy(loam.csiSocketPath);
+      const unexplained = cases.filter((one) => one.state === 'skipped' && !isExplained(one, advertised));
+      expect(unexplained).toEqual([]);
+      await vi.waitFor(() => expect(bytesOwnersIn(scratch.poolPath)).toEqual([]), { timeout: 10_000 });
+    },
+  );
+});
+
+/** Volumes and trash entries that are left in a pool. */
+function bytesOwnersIn(poolPath: string): string[] {
+  return ['volumes', 'trash'].flatMap((folder) => readdirSync(join(poolPath, folder)));
+}
+
+function isExplained({ message }: SanityCase, advertised: ReadonlySet<string>): boolean {
+  const capability = reasonsToSkip.find(([pattern]) => pattern.test(message))?.[1];
+  return capability !== undefined && !advertised.has(capability);
+}
+
+interface Answer {
+  readonly capabilities: readonly {
+    readonly rpc?: { readonly type: string };
+    readonly service?: { readonly type: string };
+  }[];
+}
+
+/** Everything that the driver says it can do, each with the service that says it. */
+async function advertisedBy(socketPath: string): Promise<ReadonlySet<string>> {
+  const identity = new csi.Identity(...channelTo(socketPath));
+  const controller = new csi.Controller(...channelTo(socketPath));
+  const node = new csi.Node(...channelTo(socketPath));
+  try {
+    const answers = [
+      ['plugin', await send(identity, 'getPluginCapabilities', {})],
+      ['controller', await send(controller, 'controllerGetCapabilities', {})],
+      ['node', await send(node, 'nodeGetCapabilities', {})],
+    ] as const;
+    return new Set(
+      answers.flatMap(([service, answer]) =>
+        (answer as Answer).capabilities.map(
+          ({ rpc, service: plugin }) => `${service} ${rpc?.type ?? plugin?.type}`,
+        ),
+      ),
+    );
+  } finally {
+    for (const client of [identity, controller, node]) client.close();
+  }
+}
