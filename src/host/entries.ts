@@ -1,0 +1,54 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
+import { descriptorPath, errorCode } from './descriptor.ts';
+import type { Directory } from './directory.ts';
+import { temporaryPrefix } from './durable-file.ts';
+
+/** Makes a symbolic link, in the place of whatever file or link had the name. Atomic, not durable. */
+export async function replaceLink(dir: Directory, name: string, target: string): Promise<void> {
+  const temporary = dir.entry(`${temporaryPrefix}${randomBytes(9).toString('hex')}`);
+  await symlink(target, temporary);
+  try {
+    await rename(temporary, dir.entry(name));
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+/** Where a link leads; undefined where there is no link of that name. */
+export async function readLinkIfPresent(dir: Directory, name: string): Promise<string | undefined> {
+  try {
+    return await readlink(dir.entry(name));
+  } catch (error) {
+    if (['ENOENT', 'EINVAL'].includes(errorCode(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+/** Removes a file or link (never what it leads to); absent is fine. */
+export async function removeFile(dir: Directory, name: string): Promise<void> {
+  try {
+    await unlink(dir.entry(name));
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+  }
+}
+
+/** Removes a directory if nothing is in it. @returns whether it is gone */
+export async function removeIfEmpty(dir: Directory, name: string): Promise<boolean> {
+  try {
+    await rmdir(dir.entry(name));
+    return true;
+  } catch (error) {
+    const code = errorCode(error) ?? '';
+    if (code === 'ENOENT') return true;
+    if (['ENOTEMPTY', 'EEXIST'].includes(code)) return false;
+    throw error;
+  }
+}
+
+/** Sets the permission bits of the open directory itself. */
+export async function setMode(dir: Directory, mode: number): Promise<void> {
+  await chmod(descriptorPath(dir.fd), mode);
+}

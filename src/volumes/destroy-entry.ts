@@ -1,0 +1,70 @@
+import { errorCode } from '../host/descriptor.ts';
+import type { Directory } from '../host/directory.ts';
+import { writeDurably } from '../host/durable-file.ts';
+import { eraseTree } from '../host/erase-tree.ts';
+import type { Pace } from '../host/pace.ts';
+import { removeTree } from '../host/remove-tree.ts';
+import { messageOf } from '../model/errors.ts';
+import type { Log } from '../model/log.ts';
+import { recordName, type VolumeRecord } from './record.ts';
+import { methodOf, type EntryRecord } from './trash-entry.ts';
+
+/** Beside the record once everything was erased: a crash while removing need not erase it all again. */
+export const erasedName = 'erased';
+const keep = [recordName, erasedName];
+
+export interface DestroyOptions {
+  readonly found: EntryRecord;
+  readonly pace: Pace;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly beforeRemove?:
+    ((entryPath: string, record: VolumeRecord | undefined, signal: AbortSignal) => Promise<void>) | undefined;
+}
+
+/**
+ * Destroys one entry of the trash: lets go of it, erases it where its record says so, removes the data, and only then the
+ * record and the entry itself. After a crash at any line a repeat still knows the method and ends in the same state.
+ * @throws StorageError of `eraseTree` and `removeTree`; what `beforeRemove` throws; the signal's reason
+ */
+export async function destroyEntry(trash: Directory, name: string, options: DestroyOptions): Promise<void> {
+  const { found, pace, log, signal } = options;
+  if (!(await trash.exists(name))) return;
+  signal.throwIfAborted();
+  const record = found.kind === 'read' ? found.record : undefined;
+  await options.beforeRemove?.(trash.pathOf(name), record, signal);
+  const method = methodOf(found);
+  if (method.kind === 'scrub') await eraseOnce(trash, name, method.how, options);
+  await removeTree(trash, name, { signal, pace, keep });
+  await removeTree(trash, name, { signal, pace });
+  log.info({ method: method.kind }, 'deleted volume removed');
+}
+
+async function eraseOnce(
+  trash: Directory,
+  name: string,
+  how: VolumeRecord['scrub'],
+  { pace, log, signal }: DestroyOptions,
+): Promise<void> {
+  const entry = await openIfDirectory(trash, name);
+  if (entry === undefined) return;
+  try {
+    if (await entry.exists(erasedName)) return;
+    await eraseTree(trash, name, { method: how, signal, pace, log, keep });
+    await writeDurably(entry, erasedName, '').catch((error: unknown) => {
+      // a full pool has no room even for this: then a crash costs a second erasing, nothing else
+      log.warn({ error: messageOf(error) }, 'the end of a scrub could not be noted');
+    });
+  } finally {
+    await entry.close();
+  }
+}
+
+async function openIfDirectory(trash: Directory, name: string): Promise<Directory | undefined> {
+  try {
+    return await trash.openChild(name);
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
