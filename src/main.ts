@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+import { ConfigError } from './config/config-error.ts';
+import { describeSettings, readConfig } from './config/read-config.ts';
+import { messageOf } from './model/errors.ts';
+import { runNode } from './roles/run-node.ts';
+import { version } from './roles/version.ts';
+
+const usage = `loam <command> [flags]
+
+  node      the DaemonSet's process: CSI services, kubelet registration, provisioner
+  all       the same, for clusters of one node
+  demo      the whole story on an embedded control plane; needs no cluster and no root
+  version
+
+flags of node and all:
+${describeSettings()}`;
+
+async function main([command = 'help', ...argv]: readonly string[]): Promise<number> {
+  switch (command) {
+    case 'node':
+    case 'all':
+      if (argv.includes('--help')) break;
+      await runNode(readConfig(argv), untilTold());
+      return 0;
+    case 'demo': {
+      // loaded only when asked for: the DaemonSet's process does not pay for it
+      const { demo } = await import('./cli/demo/run-demo.ts');
+      return demo(argv);
+    }
+    case 'version':
+    case '--version':
+      console.log(version);
+      return 0;
+    case 'help':
+    case '--help':
+    case '-h':
+      break;
+    default:
+      console.error(`unknown command ${command}\n\n${usage}`);
+      return 2;
+  }
+  console.log(usage);
+  return 0;
+}
+
+/** Aborts on the first SIGTERM or SIGINT; a second one ends the process at once. */
+function untilTold(): AbortSignal {
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(1);
+      stop.abort(new Error(`told to stop by ${name}`));
+    });
+  }
+  return stop.signal;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const isExpected =
+    error instanceof ConfigError || (error instanceof Error && error.name === 'KubeAccessError');
+  console.error(isExpected ? `loam: ${messageOf(error)}` : error);
+  process.exitCode = isExpected ? 2 : 1;
+}

@@ -1,0 +1,146 @@
+import type { Config } from '../config/config.ts';
+import { connectCsiDriver } from '../csi/client.ts';
+import { startCsiServer } from '../csi/server.ts';
+import { createKubeApi, loadKubeAccess } from '../kube/client.ts';
+import type { KubeApi } from '../kube/kube-api.ts';
+import { startRegistration } from '../kubelet/registration.ts';
+import { systemClock } from '../model/system-clock.ts';
+import { labelValueOf } from '../model/topology-value.ts';
+import { createLog } from '../observe/log.ts';
+import { MetricsRegistry } from '../observe/metrics.ts';
+import { type Check, startStatusServer } from '../observe/status-server.ts';
+import { Provisioner } from '../provisioner/provisioner.ts';
+import { Closers } from './closers.ts';
+import { version } from './version.ts';
+import { type ProcessContext, startVolumeStack, type VolumeStack } from './volume-stack.ts';
+
+/** external-provisioner's: for one driver call, and for claims and volumes each. */
+const driverTimeoutMs = 10_000;
+const workers = 32;
+
+/**
+ * One node's whole process: the CSI services, kubelet's registration, the provisioner and the status server. Resolves when
+ * everything is closed, after the signal has aborted.
+ *
+ * What the kubelet needs comes first: unmounts have to be served while the API server is away.
+ */
+export async function runNode(config: Config, signal: AbortSignal): Promise<void> {
+  const log = createLog(config.logLevel, { node: config.nodeName });
+  const metrics = new MetricsRegistry();
+  metrics.gauge('loam_build_info', { version }, 1);
+  const context: ProcessContext = { clock: systemClock, log, metrics, signal };
+  const checks: Check[] = [];
+  const closers = new Closers(log);
+  try {
+    // first of all, so that probes can say what the rest is waiting for
+    if (config.observeAddress !== undefined) {
+      const status = await startStatusServer(config.observeAddress, checks, () => metrics.expose());
+      closers.add('status server', () => status.close());
+      log.info({ address: status.address }, 'serving /metrics, /healthz and /readyz');
+    }
+    const starting: Check = { name: 'start', kind: 'ready', problem: () => 'pools are being recovered' };
+    checks.push(starting);
+    const stack = await startVolumeStack(config, version, context);
+    closers.add('volumes', () => stack.stop());
+    checks.push({ name: 'pools', kind: 'ready', problem: () => poolProblem(stack) });
+    await serveCsi(config, stack, context, checks, closers);
+    if (config.kube !== undefined) startProvisioner(config, stack, context, checks, closers);
+    checks.splice(checks.indexOf(starting), 1);
+    await aborted(signal);
+    log.info({}, 'shutting down');
+  } finally {
+    await closers.close();
+  }
+}
+
+async function serveCsi(
+  config: Config,
+  stack: VolumeStack,
+  context: ProcessContext,
+  checks: Check[],
+  closers: Closers,
+): Promise<void> {
+  const { driverName, csiSocketPath, kubeletCsiSocketPath, registrationSocketPath } = config;
+  const server = await startCsiServer({
+    ...context,
+    socketPath: csiSocketPath,
+    controller: stack.controller,
+    node: stack.node,
+    identity: { name: driverName, vendorVersion: version },
+  });
+  closers.add('CSI server', () => server.close());
+  checks.push({
+    name: 'csi',
+    kind: 'live',
+    problem: () => (server.isServing() ? undefined : `${csiSocketPath} does not lead here`),
+  });
+  if (registrationSocketPath === undefined) return;
+  const registration = await startRegistration({
+    ...context,
+    socketPath: registrationSocketPath,
+    driverName,
+    endpoint: kubeletCsiSocketPath,
+  });
+  closers.add('registration', () => registration.close());
+  checks.push({
+    name: 'kubelet',
+    kind: 'ready',
+    problem: () => (registration.isRegistered() ? undefined : 'kubelet has not registered the driver'),
+  });
+}
+
+function startProvisioner(
+  config: Config,
+  stack: VolumeStack,
+  context: ProcessContext,
+  checks: Check[],
+  closers: Closers,
+): void {
+  const { log, metrics, signal } = context;
+  const api: KubeApi & { close(): Promise<void> } = createKubeApi(
+    loadKubeAccess(config.kube?.kubeconfigPath),
+    { metrics, userAgent: `loam/${version}` },
+  );
+  closers.add('API client', () => api.close());
+  const socket = config.loopThrough === 'socket' ? connectCsiDriver(config.csiSocketPath) : undefined;
+  if (socket !== undefined) closers.add('CSI client', () => Promise.resolve(socket.close()));
+  const provisioner = new Provisioner({
+    ...context,
+    api,
+    driver: socket ?? stack.controller,
+    ledger: stack.controller,
+    settings: {
+      driverName: config.driverName,
+      nodeName: config.nodeName,
+      topologyValue: labelValueOf(config.nodeName),
+      early: config.early,
+      writePhase: config.writePhase,
+      immediateOnThisNode: config.immediateOnThisNode,
+      workers,
+      timeoutMs: driverTimeoutMs,
+    },
+  });
+  closers.add('provisioner', () => provisioner.stop());
+  checks.push({
+    name: 'watches',
+    kind: 'ready',
+    problem: () => (provisioner.isFresh() ? undefined : 'claims, volumes and classes are not watched yet'),
+  });
+  // not awaited: volumes are mounted and unmounted whether or not there is an API server
+  provisioner.start(signal).catch((error: unknown) => {
+    if (!signal.aborted) log.error({ error }, 'the provisioner does not run');
+  });
+}
+
+function poolProblem({ pools, controller }: VolumeStack): string | undefined {
+  if (controller.isReady()) return undefined;
+  const missing = pools.unavailable().map(({ name, why }) => `${name}: ${why}`);
+  return missing.length === 0 ? 'no pool is configured' : missing.join('; ');
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,92 @@
+import type { BackendFeatures, BackendProbe } from '../backends/backend.ts';
+import type { ClassParameters } from '../model/class-parameters.ts';
+import { StorageError, type Reason } from '../model/errors.ts';
+import type { BackendName, FsType } from '../model/volume.ts';
+
+/** What of a request decides which backend can serve it. */
+export interface BackendWish {
+  readonly backend: ClassParameters['backend'];
+  readonly limit: ClassParameters['limit'];
+  readonly provisioning: ClassParameters['provisioning'];
+  readonly accessType: 'mount' | 'block';
+  readonly fsType?: FsType;
+}
+
+/** One backend in one pool, as probing found it. */
+export interface BackendOffer {
+  readonly name: BackendName;
+  readonly features: BackendFeatures;
+  readonly probe: BackendProbe;
+}
+
+export interface BackendRefusal {
+  readonly reason: Reason;
+  readonly text: string;
+}
+
+export type BackendChoice =
+  | { readonly kind: 'chosen'; readonly offer: BackendOffer }
+  | { readonly kind: 'none'; readonly refusal: BackendRefusal };
+
+/** `auto` takes an image first: it is the only kind whose limit no pod can get around. */
+const autoOrder: readonly BackendName[] = ['loopback', 'directory'];
+
+/** Which backend of one pool serves the wish; where none does, why, for each that was looked at. */
+export function chooseBackend(wish: BackendWish, offers: readonly BackendOffer[]): BackendChoice {
+  const names = wish.backend === 'auto' ? autoOrder : [wish.backend];
+  const refusals: BackendRefusal[] = [];
+  for (const name of names) {
+    const offer = offers.find((candidate) => candidate.name === name);
+    if (offer === undefined) {
+      refusals.push({ reason: 'unsupported-capability', text: `${name} is not built in` });
+      continue;
+    }
+    const refusal = refuse(wish, offer);
+    if (refusal === undefined) return { kind: 'chosen', offer };
+    refusals.push({ reason: refusal.reason, text: `${name}: ${refusal.text}` });
+  }
+  return { kind: 'none', refusal: merge(refusals) };
+}
+
+/** The pools' refusals as one error that says why for each. */
+export function noBackendError(refusals: ReadonlyMap<string, BackendRefusal>): StorageError {
+  const merged = merge([...refusals.values()]);
+  const perPool = [...refusals].map(([pool, refusal]) => `pool ${pool}: ${refusal.text}`).join('; ');
+  return new StorageError(merged.reason, `no pool of this node can serve the class: ${perPool}`);
+}
+
+function refuse(wish: BackendWish, offer: BackendOffer): BackendRefusal | undefined {
+  const { features, probe } = offer;
+  if (wish.accessType === 'block' && !features.block) {
+    return unsupported('has no raw block; use backend: loopback, or volumeMode: Filesystem');
+  }
+  if (wish.fsType !== undefined && wish.accessType === 'mount' && !features.fsTypes.includes(wish.fsType)) {
+    const has =
+      features.fsTypes.length === 0
+        ? "has the pool's own file system"
+        : `makes ${features.fsTypes.join(', ')}`;
+    return unsupported(`${has}, not ${wish.fsType}; use backend: loopback, or name no file system`);
+  }
+  if (wish.provisioning === 'thick' && !features.thick) {
+    return { reason: 'invalid-parameter', text: 'cannot allocate ahead; remove provisioning: thick' };
+  }
+  if (!probe.usable) return unsupported(`does not work here: ${probe.detail}`);
+  if (wish.limit === 'enforced' && !probe.enforcesLimit) {
+    return {
+      reason: 'limit-not-enforced',
+      text: `nothing holds a size limit here (${probe.detail}); use backend: loopback, or accept it with limit: advisory`,
+    };
+  }
+  return undefined;
+}
+
+function unsupported(text: string): BackendRefusal {
+  return { reason: 'unsupported-capability', text };
+}
+
+/** The reason nearest to success counts: a limit that could be waived says more than a shape that never fits. */
+function merge(refusals: readonly BackendRefusal[]): BackendRefusal {
+  const waivable = refusals.find((refusal) => refusal.reason === 'limit-not-enforced');
+  const reason = (waivable ?? refusals[0])?.reason ?? 'unsupported-capability';
+  return { reason, text: refusals.map((refusal) => refusal.text).join('; ') };
+}

@@ -1,0 +1,211 @@
+import type { CallContext, CreateVolumeRequest, DriverVolume } from '../model/csi-driver.ts';
+import { messageOf, StorageError } from '../model/errors.ts';
+import { admits } from '../model/topology.ts';
+import { differences } from './compare-volume.ts';
+import { candidatesFor, choosePlacement, readDisks, type Placement } from './place-volume.ts';
+import { readCreateRequest, type WantedVolume } from './plan-volume.ts';
+import type { Pool } from './pool.ts';
+import type { VolumeRecord } from './record.ts';
+import { undoVolume } from './undo-volume.ts';
+import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
+import { driverVolumeOf } from './volume-context.ts';
+
+/** Undoing goes on after the caller went away, but not for ever. */
+const undoTimeoutMs = 60_000;
+
+/**
+ * CSI CreateVolume. Idempotent by name: a volume of that name which fits the request is the answer; what an earlier
+ * attempt left half-made is removed and made anew, here or in another pool.
+ *
+ * On disk: an intent, then the data, then the intent becomes the record by a rename. Killed anywhere, either the record
+ * says `ready` and everything is there, or recovery removes it. An error leaves nothing behind, `still-removing` excepted.
+ * @throws StorageError by CSI: 'invalid-argument' | 'invalid-parameter' | 'unsupported-capability' | 'wrong-node' |
+ *   'already-exists-different' | 'busy' | 'size-out-of-range' | 'out-of-space' | 'limit-not-enforced' | 'pool-*'
+ */
+export async function createVolume(
+  environment: VolumeEnvironment,
+  request: CreateVolumeRequest,
+  call: CallContext,
+): Promise<DriverVolume> {
+  const wanted = readCreateRequest(request);
+  if (!admits(request.accessibility, environment.topology)) {
+    const own = JSON.stringify(environment.topology);
+    throw new StorageError(
+      'wrong-node',
+      `volume ${wanted.name} may not be on this node (${own}); ask another`,
+    );
+  }
+  return environment.locks.run(wanted.id, 'its creation', async () => {
+    const pools = await environment.pools.usable();
+    const existing = await settleExisting(environment, wanted, pools);
+    if (existing !== undefined) return existing;
+    return makeVolume(environment, wanted, call);
+  });
+}
+
+/** Answers with a finished volume of the name, and clears away unfinished ones wherever they are. */
+async function settleExisting(
+  environment: VolumeEnvironment,
+  wanted: WantedVolume,
+  pools: readonly Pool[],
+): Promise<DriverVolume | undefined> {
+  let conflict: StorageError | undefined;
+  for (const pool of pools) {
+    const broken = pool.records.broken(wanted.id);
+    if (broken !== undefined) throw broken;
+    const record = pool.records.get(wanted.id) ?? pool.records.byName(wanted.name);
+    if (record === undefined) continue;
+    if (record.state === 'creating') {
+      await undo(environment, pool, record);
+      continue;
+    }
+    const differing =
+      record.name === wanted.name ? differences(wanted, record, pool.name) : [`its name is ${record.name}`];
+    if (differing.length === 0) return driverVolumeOf(record, pool.uuid, environment.topology);
+    conflict ??= new StorageError(
+      'already-exists-different',
+      `volume ${wanted.name} exists in pool ${pool.name} and is another: ${differing.join('; ')}; ` +
+        'delete it first, or use another name',
+    );
+  }
+  if (conflict !== undefined) throw conflict;
+  return undefined;
+}
+
+async function makeVolume(
+  environment: VolumeEnvironment,
+  wanted: WantedVolume,
+  call: CallContext,
+): Promise<DriverVolume> {
+  const doing = `creating volume ${wanted.name}`;
+  const candidates = candidatesFor(wanted, environment.pools);
+  const disks = await readDisks(candidates);
+  // From here to `reserve` nothing may wait: what was counted free must still be.
+  const placement = choosePlacement(wanted, candidates, disks, environment.pools, (offer) =>
+    backendOf(environment, offer.name),
+  );
+  const intent = reserve(environment, wanted, placement);
+  const { pool } = placement;
+  let isOurs = false;
+  try {
+    if (call.signal.aborted) throw callError(undefined, call, doing);
+    await refuseForeign(pool, intent);
+    isOurs = true;
+    const record = await writeVolume(environment, pool, intent, call);
+    return driverVolumeOf(record, pool.uuid, environment.topology);
+  } catch (error) {
+    const failure = callError(error, call, doing);
+    if (isOurs) await undo(environment, pool, intent, failure);
+    else pool.records.forget(intent.spec.id);
+    throw failure;
+  } finally {
+    pool.allocating.delete(wanted.id);
+  }
+}
+
+/** Counts the volume as promised. In memory, at once. */
+function reserve(
+  { clock }: VolumeEnvironment,
+  wanted: WantedVolume,
+  { pool, spec }: Placement,
+): VolumeRecord {
+  const { onDelete, scrub, sharing } = wanted.parameters;
+  const intent: VolumeRecord = {
+    schema: 1,
+    name: wanted.name,
+    state: 'creating',
+    spec,
+    parameters: wanted.classParameters,
+    onDelete,
+    scrub,
+    sharing,
+    ...(wanted.claim === undefined ? {} : { claim: wanted.claim }),
+    ...(wanted.clusterUid === undefined ? {} : { clusterUid: wanted.clusterUid }),
+    createdAtMs: clock.nowMs(),
+    acknowledged: false,
+  };
+  pool.records.put(intent);
+  if (spec.provisioning === 'thick') pool.allocating.set(spec.id, spec.sizeBytes);
+  return intent;
+}
+
+/** A folder of that name without a record of ours may hold somebody's data. */
+async function refuseForeign(pool: Pool, { spec }: VolumeRecord): Promise<void> {
+  if (!(await pool.volumes.exists(spec.id))) return;
+  throw new StorageError(
+    'data-loss',
+    `${pool.place(spec.id).path} is there without a record; look at it and move it away`,
+  );
+}
+
+async function writeVolume(
+  environment: VolumeEnvironment,
+  pool: Pool,
+  intent: VolumeRecord,
+  call: CallContext,
+): Promise<VolumeRecord> {
+  const { id } = intent.spec;
+  const { reached } = environment;
+  await reached?.('reserved', id);
+  const directory = await pool.volumes.ensureChild(id, 0o700);
+  try {
+    await pool.records.writeIntent(directory, intent);
+    await reached?.('intent', id);
+    const backend = backendOf(environment, intent.spec.backend);
+    await allSettledOrThrow([
+      backend.create(pool.place(id), intent.spec, call),
+      pool.volumes.sync(),
+      // for people, and put right by the next start where the commit does not follow
+      pool.claimLinks.add(intent),
+    ]);
+    await reached?.('data', id);
+    const record: VolumeRecord = { ...intent, state: 'ready' };
+    await pool.records.write(directory, record);
+    pool.records.put(record);
+    await reached?.('commit', id);
+    return record;
+  } finally {
+    await directory.close();
+  }
+}
+
+/** All of them have ended when it throws the first failure: undoing must not race with what is still being made. */
+async function allSettledOrThrow(works: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(works)) {
+    if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+/**
+ * Removes what was made, before the caller hears of the failure: after most answers nobody would come back for it.
+ *
+ * @throws StorageError 'still-removing' where that is not possible now; the intent stays for a repeat or a restart
+ */
+async function undo(
+  environment: VolumeEnvironment,
+  pool: Pool,
+  record: VolumeRecord,
+  failure?: StorageError,
+): Promise<void> {
+  const { spec } = record;
+  try {
+    const backend = backendOf(environment, spec.backend);
+    await undoVolume(pool.volumes, { id: spec.id, spec, backend }, AbortSignal.timeout(undoTimeoutMs));
+    await pool.claimLinks.remove(record);
+    pool.records.forget(spec.id);
+  } catch (error) {
+    const why = messageOf(error);
+    environment.log.error(
+      { volumeId: spec.id, pool: pool.name, error: why },
+      'half-made volume not removed yet',
+    );
+    const before = failure === undefined ? `volume ${record.name} was half made` : failure.message;
+    throw new StorageError(
+      'still-removing',
+      `${before}; its leftovers cannot be removed yet (${why}), a repeat tries again`,
+      {
+        cause: failure ?? error,
+      },
+    );
+  }
+}

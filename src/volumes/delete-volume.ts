@@ -1,0 +1,131 @@
+import type { CallContext, DeleteVolumeRequest } from '../model/csi-driver.ts';
+import { StorageError } from '../model/errors.ts';
+import { isVolumeId } from '../model/volume-id.ts';
+import type { LocatedVolume } from './locate-volume.ts';
+import type { Pool } from './pool.ts';
+import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
+import { poolUuidOf } from './volume-context.ts';
+
+/** Left to the caller for hearing our answer before its own deadline. */
+const marginMs = 1000;
+
+/**
+ * CSI DeleteVolume. The volume moves to its pool's trash, atomically, and the call waits until its last byte is gone,
+ * or answers `still-removing` a second before the deadline; a repeat waits on. Unknown ids are success, once it is
+ * certain that no pool of this node has them.
+ *
+ * Killed anywhere: the volume is whole, or in the trash, whose work goes on at the next start.
+ * @throws StorageError 'invalid-argument' | 'busy' | 'wrong-pool' | 'in-use' | 'pool-unavailable' | 'still-removing' |
+ *   'cannot-erase' | 'data-loss'
+ */
+export async function deleteVolume(
+  environment: VolumeEnvironment,
+  request: DeleteVolumeRequest,
+  call: CallContext,
+): Promise<void> {
+  const { volumeId } = request;
+  if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');
+  if (!isVolumeId(volumeId)) return; // never one of ours
+  const poolUuid = poolUuidOf(request.volumeContext);
+  const doing = `deleting volume ${volumeId}`;
+  try {
+    const taken = await environment.locks.run(volumeId, 'its deletion', async () => {
+      const inTrash = holderOf(environment.pools.open(), volumeId, poolUuid);
+      const found = environment.pools.locate(volumeId, poolUuid);
+      // Only where neither knows it is it worth looking for pools that are missing.
+      const located =
+        found === undefined && inTrash !== undefined
+          ? undefined
+          : await environment.pools.find(volumeId, poolUuid);
+      if (located === undefined) return inTrash ?? holderOf(environment.pools.open(), volumeId, poolUuid);
+      await moveToTrash(environment, located, call);
+      return located.pool;
+    });
+    if (taken !== undefined) await waitUntilRemoved(environment, taken, volumeId, call);
+  } catch (error) {
+    throw callError(error, call, doing);
+  }
+}
+
+function holderOf(pools: readonly Pool[], volumeId: string, poolUuid: string | undefined): Pool | undefined {
+  return pools.find(
+    (pool) => (poolUuid === undefined || pool.uuid === poolUuid) && pool.trash.holds(volumeId),
+  );
+}
+
+async function moveToTrash(
+  environment: VolumeEnvironment,
+  { pool, record }: LocatedVolume,
+  call: CallContext,
+): Promise<void> {
+  const { spec } = record;
+  if (await pool.volumes.exists(spec.id)) {
+    await letGo(environment, { pool, record }, call);
+    await environment.reached?.('released', spec.id);
+    await pool.trash.take(pool.volumes, spec.id);
+    await environment.reached?.('taken', spec.id);
+  }
+  pool.records.forget(spec.id);
+  await pool.claimLinks.remove(record);
+}
+
+/** Makes sure that nobody uses the volume. A loop device that outlived a crash is let go, one that is staged is not. */
+async function letGo(
+  environment: VolumeEnvironment,
+  { pool, record }: LocatedVolume,
+  call: CallContext,
+): Promise<void> {
+  const { spec } = record;
+  const backend = backendOf(environment, spec.backend);
+  const place = pool.place(spec.id);
+  const staged = await environment.publications.liveAt(spec.id);
+  if (staged.length > 0)
+    throw inUse(
+      spec.id,
+      staged.map((publication) => publication.path),
+    );
+  let users = await backend.users(place, spec);
+  if (users.length > 0) {
+    await backend.release(place, spec, call.signal);
+    users = await backend.users(place, spec);
+  }
+  if (users.length > 0) throw inUse(spec.id, users);
+  await backend.release(place, spec, call.signal);
+}
+
+function inUse(volumeId: string, users: readonly string[]): StorageError {
+  const some = users.slice(0, 5).join(', ');
+  const more = users.length > 5 ? ` and ${users.length - 5} more` : '';
+  return new StorageError(
+    'in-use',
+    `volume ${volumeId} is still in use: ${some}${more}; stop the pods that use it`,
+  );
+}
+
+async function waitUntilRemoved(
+  { clock }: VolumeEnvironment,
+  pool: Pool,
+  volumeId: string,
+  call: CallContext,
+): Promise<void> {
+  const late = new AbortController();
+  const leftMs = call.deadlineMs === undefined ? undefined : call.deadlineMs - clock.nowMs();
+  const cancel =
+    leftMs === undefined
+      ? () => {}
+      : clock.after(Math.max(leftMs - marginMs, leftMs / 2, 0), () => {
+          late.abort();
+        });
+  try {
+    await pool.trash.whenRemoved(volumeId, AbortSignal.any([call.signal, late.signal]));
+  } catch (error) {
+    if (!late.signal.aborted) throw error;
+    throw new StorageError(
+      'still-removing',
+      `volume ${volumeId} is being removed from pool ${pool.name}; repeat the call`,
+      { cause: error },
+    );
+  } finally {
+    cancel();
+  }
+}

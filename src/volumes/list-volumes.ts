@@ -1,0 +1,100 @@
+import type { ListedVolume } from '../model/csi-driver.ts';
+import { StorageError } from '../model/errors.ts';
+import { inLanes } from '../host/lanes.ts';
+import { isVolumeId } from '../model/volume-id.ts';
+import { poolUuidKey } from '../model/volume.ts';
+import type { Pool } from './pool.ts';
+import type { VolumeRecord } from './record.ts';
+import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
+import { driverVolumeOf } from './volume-context.ts';
+
+type Listing = { readonly id: string; readonly pool: Pool } & (
+  { readonly record: VolumeRecord } | { readonly broken: StorageError }
+);
+
+const tokenPrefix = 'after:';
+
+/**
+ * CSI ListVolumes: finished volumes of the pools that are there, in the order of their ids. The token names the last id
+ * given out, so that volumes which come or go between two pages neither repeat nor hide others.
+ *
+ * @throws StorageError 'bad-token' | 'invalid-argument'
+ */
+export async function listVolumes(
+  environment: VolumeEnvironment,
+  request: { readonly maxEntries: number; readonly startingToken: string },
+): Promise<{ readonly entries: readonly ListedVolume[]; readonly nextToken: string }> {
+  if (request.maxEntries < 0) {
+    throw new StorageError('invalid-argument', `max_entries is ${request.maxEntries}; it is 0 or more`);
+  }
+  const after = request.startingToken === '' ? '' : readToken(request.startingToken);
+  const rest = environment.pools
+    .open()
+    .flatMap(listingsOf)
+    .filter((listing) => listing.id > after)
+    .sort((left, right) => (left.id < right.id ? -1 : 1));
+  let end = request.maxEntries === 0 ? rest.length : Math.min(request.maxEntries, rest.length);
+  // the same id in two pools stays on one page: the token could not tell them apart
+  while (end > 0 && end < rest.length && rest[end]?.id === rest[end - 1]?.id) end += 1;
+  const page = rest.slice(0, end);
+  const entries: ListedVolume[] = [];
+  await inLanes([...page.entries()], 16, async ([index, listing]) => {
+    entries[index] = await describe(environment, listing);
+  });
+  const last = page.at(-1);
+  return { entries, nextToken: last === undefined || end === rest.length ? '' : makeToken(last.id) };
+}
+
+/** One volume with its condition. A record that cannot be read is a volume too, an abnormal one. */
+export async function describe(environment: VolumeEnvironment, listing: Listing): Promise<ListedVolume> {
+  const { pool, id } = listing;
+  if ('broken' in listing) {
+    const volume = {
+      volumeId: id,
+      capacityBytes: 0n,
+      volumeContext: { [poolUuidKey]: pool.uuid },
+      accessibleTopology: [environment.topology],
+    };
+    return { volume, condition: { abnormal: true, message: listing.broken.message } };
+  }
+  const { record } = listing;
+  const backend = backendOf(environment, record.spec.backend);
+  const condition = await backend.condition(pool.place(record.spec.id), record.spec);
+  return { volume: driverVolumeOf(record, pool.uuid, environment.topology), condition };
+}
+
+/** Finds one for `describe`. @throws StorageError 'volume-not-found' */
+export function listingOf(pools: readonly Pool[], volumeId: string): Listing | undefined {
+  for (const pool of pools) {
+    const broken = pool.records.broken(volumeId);
+    if (broken !== undefined) return { id: volumeId, pool, broken };
+    const record = pool.records.get(volumeId);
+    if (record?.state === 'ready') return { id: volumeId, pool, record };
+  }
+  return undefined;
+}
+
+function listingsOf(pool: Pool): Listing[] {
+  const listings: Listing[] = [];
+  for (const record of pool.records.all()) {
+    if (record.state === 'ready') listings.push({ id: record.spec.id, pool, record });
+  }
+  for (const [id, broken] of pool.records.allBroken()) listings.push({ id, pool, broken });
+  return listings;
+}
+
+function makeToken(id: string): string {
+  return Buffer.from(`${tokenPrefix}${id}`).toString('base64url');
+}
+
+function readToken(token: string): string {
+  const text = Buffer.from(token, 'base64url').toString();
+  const id = text.slice(tokenPrefix.length);
+  if (!text.startsWith(tokenPrefix) || makeToken(id) !== token || !isVolumeId(id)) {
+    throw new StorageError(
+      'bad-token',
+      `page token ${JSON.stringify(token.slice(0, 80))} was not given out here; start over`,
+    );
+  }
+  return id;
+}

@@ -1,0 +1,79 @@
+import type { CallContext, VolumeCondition } from '../model/csi-driver.ts';
+import { StorageError } from '../model/errors.ts';
+import type { NodeDriver, NodeInfo, PublishRequest, StageRequest, UsageEntry } from '../model/node-driver.ts';
+import { hostTargets, requireVolumeId, type NodeEnvironment, type TargetWords } from './node-environment.ts';
+import { publishedPath } from './publications.ts';
+import { publishVolume, unpublishVolume } from './publish-volume.ts';
+import { canBeOurs } from './recognise-mount.ts';
+import { stageVolume, unstageVolume } from './stage-volume.ts';
+import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
+
+/** The driver's node half in this process. Calls for one volume exclude each other; stats never wait. */
+export class NodeService implements NodeDriver {
+  readonly #environment: NodeEnvironment;
+  readonly #info: NodeInfo;
+
+  constructor(
+    environment: VolumeEnvironment,
+    node: { readonly nodeId: string; readonly maxVolumesPerNode: number },
+    targets: TargetWords = hostTargets,
+  ) {
+    this.#environment = { ...environment, targets };
+    this.#info = { ...node, accessibleTopology: environment.topology };
+  }
+
+  nodeInfo(): NodeInfo {
+    return this.#info;
+  }
+
+  stage(request: StageRequest, call: CallContext): Promise<void> {
+    return stageVolume(this.#environment, request, call);
+  }
+
+  unstage(
+    request: { readonly volumeId: string; readonly stagingTargetPath: string },
+    call: CallContext,
+  ): Promise<void> {
+    return unstageVolume(this.#environment, request, call);
+  }
+
+  publish(request: PublishRequest, call: CallContext): Promise<void> {
+    return publishVolume(this.#environment, request, call);
+  }
+
+  unpublish(
+    request: { readonly volumeId: string; readonly targetPath: string },
+    call: CallContext,
+  ): Promise<void> {
+    return unpublishVolume(this.#environment, request, call);
+  }
+
+  async stats(request: {
+    readonly volumeId: string;
+    readonly volumePath: string;
+  }): Promise<{ readonly usage: readonly UsageEntry[]; readonly condition: VolumeCondition }> {
+    const { volumeId, volumePath } = request;
+    requireVolumeId(volumeId);
+    if (volumePath === '') throw new StorageError('invalid-argument', 'no volume path is given; name one');
+    const { pools, publications } = this.#environment;
+    const found = pools.locate(volumeId);
+    if (found === undefined || found.record.state !== 'ready') {
+      throw new StorageError('volume-not-found', `volume ${volumeId} is not on this node`);
+    }
+    const path = volumePath.startsWith('/') ? await publishedPath(volumePath) : volumePath;
+    const mount = await publications.mountAt(path);
+    const isOurs =
+      publications.at(path)?.volumeId === volumeId || (mount !== undefined && canBeOurs(mount, volumeId));
+    if (mount === undefined || !isOurs) {
+      throw new StorageError('path-not-found', `volume ${volumeId} is not published at ${volumePath}`);
+    }
+    const { spec } = found.record;
+    const backend = backendOf(this.#environment, spec.backend);
+    const place = found.pool.place(spec.id);
+    const [usage, condition] = await Promise.all([
+      backend.usage(place, spec, volumePath),
+      backend.condition(place, spec),
+    ]);
+    return { usage, condition };
+  }
+}

@@ -1,0 +1,182 @@
+import type { Backend } from '../backends/backend.ts';
+import type { PoolConfig } from '../config/config.ts';
+import { Directory } from '../host/directory.ts';
+import { removeTemporaries } from '../host/durable-file.ts';
+import { setMode } from '../host/entries.ts';
+import { unlimitedPace, type Pace } from '../host/pace.ts';
+import { identityOf } from '../host/path-facts.ts';
+import { removeTree } from '../host/remove-tree.ts';
+import { statFileSystem, type FileSystemStatus } from '../host/statfs.ts';
+import type { Clock } from '../model/clock.ts';
+import { messageOf, StorageError } from '../model/errors.ts';
+import type { Log } from '../model/log.ts';
+import type { Metrics } from '../model/metrics.ts';
+import type { BackendOffer } from './choose-backend.ts';
+import { ClaimLinks } from './claim-links.ts';
+import { diskError } from './disk-error.ts';
+import type { KnownPools } from './known-pools.ts';
+import { Pool } from './pool.ts';
+import { createMarker, decideMarker, readMarker } from './pool-marker.ts';
+import { RecordStore } from './record-store.ts';
+import { recoverPool } from './recover.ts';
+import { Trash } from './trash.ts';
+
+/** What every pool of the process shares. */
+export interface PoolServices {
+  readonly backends: readonly Backend[];
+  readonly pace: Pace;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** aborts at shutdown */
+  readonly signal: AbortSignal;
+  /** whether a volume is staged since this boot; its loop device is kept through a restart */
+  readonly isStaged: (id: string) => boolean;
+  /** unset: the kernel's word; tests say otherwise */
+  readonly statFileSystem?: (path: string) => Promise<FileSystemStatus>;
+}
+
+const scratchName = '.scratch';
+
+/**
+ * Opens one configured folder as a pool, after its marker was seen, and recovers what a crash left in it. When it
+ * resolves the pool can serve.
+ *
+ * @param isTaken why a pool of this uuid must not be opened (it is open already), if so
+ * @throws StorageError 'pool-unavailable' | 'data-loss' with what to do; then nothing in the folder was changed but,
+ *   at most, leftovers removed
+ */
+export async function openPool(
+  config: PoolConfig,
+  known: KnownPools,
+  isTaken: (uuid: string) => string | undefined,
+  services: PoolServices,
+): Promise<Pool> {
+  const opened: Directory[] = [];
+  let trash: Trash | undefined;
+  const keep = async (opening: Promise<Directory>): Promise<Directory> => {
+    const directory = await opening;
+    opened.push(directory);
+    return directory;
+  };
+  try {
+    const root = await keep(openRoot(config.path));
+    const uuid = await identify(root, config, known, isTaken, services.clock.nowMs());
+    await removeTemporaries(root);
+    const volumes = await keep(root.ensureChild('volumes', 0o700));
+    const byClaim = await keep(root.ensureChild('by-claim', 0o700));
+    const log = services.log.child({ pool: config.name });
+    const records = new RecordStore(volumes);
+    trash = trashOf(root, config.name, services, log);
+    const pool = new Pool({
+      config,
+      uuid,
+      identity: await identityOf(root),
+      root,
+      volumes,
+      byClaim,
+      records,
+      claimLinks: new ClaimLinks(byClaim, log),
+      trash,
+      offers: await probe(root, config, services, log),
+      statFileSystem: services.statFileSystem ?? statFileSystem,
+    });
+    const { backends, signal, isStaged } = services;
+    await recoverPool(pool, { backends, log, signal, isStaged });
+    await trash.load();
+    return pool;
+  } catch (error) {
+    await trash?.stop();
+    await Promise.all(opened.map((directory) => directory.close()));
+    throw diskError(error, `pool ${config.name} cannot be opened`);
+  }
+}
+
+async function openRoot(path: string): Promise<Directory> {
+  try {
+    return await Directory.open(path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const what =
+      code === 'ENOENT'
+        ? 'does not exist; mount its disk or make the folder'
+        : code === 'ELOOP' || code === 'ENOTDIR'
+          ? 'is no folder, or a link to one; name the folder itself'
+          : `cannot be opened: ${messageOf(error)}`;
+    throw new StorageError('pool-unavailable', `${path} ${what}`, { cause: error });
+  }
+}
+
+/** The guard: no marker, no pool. Nothing is written before it has decided. */
+async function identify(
+  root: Directory,
+  config: PoolConfig,
+  known: KnownPools,
+  isTaken: (uuid: string) => string | undefined,
+  nowMs: number,
+): Promise<string> {
+  const found = await readMarker(root);
+  const decision = decideMarker({
+    path: config.path,
+    marker: found,
+    knownUuid: known.uuidAt(config.path),
+    names: found === undefined ? await root.names() : [],
+    initialise: config.initialise,
+  });
+  if (decision.kind === 'refuse') throw new StorageError('pool-unavailable', decision.why);
+  if (decision.kind === 'use') {
+    const taken = isTaken(decision.marker.uuid);
+    if (taken !== undefined) throw new StorageError('pool-unavailable', taken);
+  }
+  await setMode(root, 0o700);
+  const marker = decision.kind === 'create' ? await createMarker(root, nowMs) : decision.marker;
+  await known.remember(marker.uuid, config.name, config.path);
+  return marker.uuid;
+}
+
+function trashOf(root: Directory, poolName: string, services: PoolServices, log: Log): Trash {
+  const { pace, metrics, clock, signal, backends } = services;
+  return new Trash({
+    pool: root,
+    poolName,
+    pace,
+    log,
+    metrics,
+    clock,
+    signal,
+    beforeRemove: async (entryPath, record, signal) => {
+      const backend = backends.find((candidate) => candidate.name === record?.spec.backend);
+      if (record !== undefined) await backend?.release({ path: entryPath }, record.spec, signal);
+    },
+  });
+}
+
+/** Asks each backend by trying, in a folder that is gone afterwards. A backend that throws is unusable, not fatal. */
+async function probe(
+  root: Directory,
+  config: PoolConfig,
+  { backends, signal }: PoolServices,
+  log: Log,
+): Promise<readonly BackendOffer[]> {
+  const offers: BackendOffer[] = [];
+  for (const backend of backends) {
+    await removeTree(root, scratchName, { signal, pace: unlimitedPace });
+    const scratch = await root.ensureChild(scratchName, 0o700);
+    try {
+      const probe = await backend.probe({ path: scratch.realPath }, signal);
+      offers.push({ name: backend.name, features: backend.features, probe });
+    } catch (error) {
+      offers.push({
+        name: backend.name,
+        features: backend.features,
+        probe: { usable: false, detail: messageOf(error) },
+      });
+    } finally {
+      await scratch.close();
+    }
+    await removeTree(root, scratchName, { signal, pace: unlimitedPace });
+  }
+  const facts = Object.fromEntries(offers.map((offer) => [offer.name, offer.probe]));
+  log.info({ path: config.path, backends: facts }, 'pool probed');
+  return offers;
+}

@@ -1,0 +1,135 @@
+import type { Backend } from '../backends/backend.ts';
+import { StorageError } from '../model/errors.ts';
+import { formatBytes } from '../model/quantity.ts';
+import type { VolumeSpec } from '../model/volume.ts';
+import type { SpaceFacts } from './capacity.ts';
+import { chooseBackend, noBackendError, type BackendOffer, type BackendRefusal } from './choose-backend.ts';
+import { measure, readDisk, type DiskReading, type MeasuredSpace } from './measure-space.ts';
+import type { Pools } from './open-pools.ts';
+import { specOf, type WantedVolume } from './plan-volume.ts';
+import type { Pool } from './pool.ts';
+import { largestImageBytes } from './image-limits.ts';
+
+/** A pool that could hold the volume, by its kind. */
+export interface Candidate {
+  readonly pool: Pool;
+  readonly offer: BackendOffer;
+}
+
+/** Where a volume will be. */
+export interface Placement extends Candidate {
+  readonly spec: VolumeSpec;
+}
+
+/**
+ * The usable pools whose backends can make such a volume, space not looked at.
+ *
+ * @throws StorageError 'pool-not-found' | 'pool-unavailable', or as `noBackendError` where no pool's backend can
+ */
+export function candidatesFor(
+  wanted: Pick<WantedVolume, 'parameters' | 'accessType' | 'fsType'>,
+  pools: Pick<Pools, 'open' | 'unavailable' | 'isConfigured'>,
+): readonly Candidate[] {
+  const named = wanted.parameters.pool;
+  if (named !== undefined && !pools.isConfigured(named)) {
+    throw new StorageError(
+      'pool-not-found',
+      `the class names pool ${named}, which this node does not have; name another or none`,
+    );
+  }
+  const open = pools.open().filter((pool) => named === undefined || pool.name === named);
+  if (open.length === 0) {
+    const missing = pools.unavailable().filter((pool) => named === undefined || pool.name === named);
+    const why = missing.map((pool) => `pool ${pool.name}: ${pool.why}`).join('; ');
+    throw new StorageError('pool-unavailable', why === '' ? 'this node has no pools; configure one' : why);
+  }
+  const { backend, limit, provisioning } = wanted.parameters;
+  const { accessType, fsType } = wanted;
+  const wish = { backend, limit, provisioning, accessType, ...(fsType === undefined ? {} : { fsType }) };
+  const candidates: Candidate[] = [];
+  const refusals = new Map<string, BackendRefusal>();
+  for (const pool of open) {
+    const choice = chooseBackend(wish, pool.offers);
+    if (choice.kind === 'chosen') candidates.push({ pool, offer: choice.offer });
+    else refusals.set(pool.name, choice.refusal);
+  }
+  if (candidates.length === 0) throw noBackendError(refusals);
+  return candidates;
+}
+
+/** The largest volume of the wanted kind that this pool could make now, or ever. */
+export function roomFor(
+  provisioning: 'thin' | 'thick',
+  offer: BackendOffer,
+  space: MeasuredSpace,
+): { readonly nowBytes: bigint; readonly everBytes: bigint } {
+  const isThick = provisioning === 'thick';
+  const most = offer.name === 'loopback' ? largestImageBytes : undefined;
+  const least = (bytes: bigint): bigint => (most !== undefined && bytes > most ? most : bytes);
+  return {
+    nowBytes: least(isThick ? space.thickBytes : space.thinBytes),
+    everBytes: least(isThick ? space.largestThickBytes : space.largestThinBytes),
+  };
+}
+
+/** Reads the candidates' disks, for `choosePlacement`. */
+export function readDisks(candidates: readonly Candidate[]): Promise<readonly DiskReading[]> {
+  return Promise.all(candidates.map(({ pool }) => readDisk(pool)));
+}
+
+/**
+ * Chooses the candidate with most room. Synchronous, so that the caller can reserve before anybody else counts.
+ *
+ * @throws StorageError 'size-out-of-range' where no pool could ever hold it; 'out-of-space' where none can now
+ */
+export function choosePlacement(
+  wanted: WantedVolume,
+  candidates: readonly Candidate[],
+  disks: readonly DiskReading[],
+  pools: Pick<Pools, 'open' | 'unavailable'>,
+  backendOf: (offer: BackendOffer) => Backend,
+): Placement {
+  const { provisioning } = wanted.parameters;
+  let best: (Placement & { readonly nowBytes: bigint }) | undefined;
+  let isPossible = false;
+  const shortages: string[] = [];
+  let wantedBytes = 0n;
+  for (const [index, candidate] of candidates.entries()) {
+    const disk = disks[index];
+    if (disk === undefined) continue;
+    const { pool, offer } = candidate;
+    const spec = specOf(wanted, offer);
+    const space = measure(pool, disk, pools.open());
+    const room = roomFor(provisioning, offer, space);
+    const upFront = provisioning === 'thick' ? 0n : backendOf(offer).initialBytes(spec);
+    wantedBytes = spec.sizeBytes;
+    if (spec.sizeBytes <= room.everBytes) isPossible = true;
+    if (spec.sizeBytes > room.nowBytes || upFront > space.facts.availableBytes) {
+      shortages.push(shortage(pool, room, space.facts));
+    } else if (best === undefined || room.nowBytes > best.nowBytes) {
+      best = { ...candidate, spec, nowBytes: room.nowBytes };
+    }
+  }
+  if (best !== undefined) return { pool: best.pool, offer: best.offer, spec: best.spec };
+  const needs = `volume ${wanted.name} needs ${formatBytes(wantedBytes)}, ${shortages.join('; ')}`;
+  if (!isPossible) throw new StorageError('size-out-of-range', `${needs}; ask for less`);
+  const missing = pools.unavailable().map((pool) => `; pool ${pool.name} is unavailable (${pool.why})`);
+  throw new StorageError(
+    'out-of-space',
+    `${needs}${missing.join('')}; ask for less, delete volumes or add a pool`,
+  );
+}
+
+function shortage(
+  pool: Pool,
+  room: { readonly nowBytes: bigint; readonly everBytes: bigint },
+  facts: SpaceFacts,
+): string {
+  if (room.everBytes === 0n) return `pool ${pool.name} can give nothing`;
+  const { promisedBytes, totalBytes, availableBytes } = facts;
+  return (
+    `pool ${pool.name} has ${formatBytes(room.nowBytes)} to give of ${formatBytes(totalBytes)} ` +
+    `(promised ${formatBytes(promisedBytes)}, free on disk ${formatBytes(availableBytes)}, ` +
+    `largest possible ${formatBytes(room.everBytes)})`
+  );
+}

@@ -1,0 +1,175 @@
+import type { Directory } from '../host/directory.ts';
+import { readIfPresent, temporaryPrefix, writeDurably } from '../host/durable-file.ts';
+import { isReason, StorageError } from '../model/errors.ts';
+import { isVolumeId, type VolumeId } from '../model/volume-id.ts';
+import { inLanes } from '../host/lanes.ts';
+import { isMadeBeforeCommit } from './clear-hollow.ts';
+import { formatRecord, parseRecord, recordName, type VolumeRecord } from './record.ts';
+
+/**
+ * An empty file beside the record, there once a PV was seen. A file of its own, since it can be made without an fsync:
+ * a power cut loses the mark, never the record.
+ */
+export const acknowledgedName = 'acknowledged';
+
+/** What a scan found besides sound records. */
+export interface ScanReport {
+  /** directories in which no record was ever committed, by all that can be seen from above; also among the broken */
+  readonly hollow: readonly string[];
+  /** directories in which a crash left unfinished files */
+  readonly withUnfinished: readonly string[];
+}
+
+/**
+ * The records of one pool: files beside the data, and an index of them in memory, by id and by name.
+ *
+ * The index is what capacity is counted from: a record is put into it before the first byte is written and taken out
+ * after the last one is gone, both synchronously, so that calls at the same time cannot promise the same space.
+ */
+export class RecordStore {
+  readonly #volumes: Directory;
+  readonly #records = new Map<string, VolumeRecord>();
+  readonly #broken = new Map<string, StorageError>();
+  readonly #idByName = new Map<string, VolumeId>();
+  #promisedBytes = 0n;
+
+  constructor(volumes: Directory) {
+    this.#volumes = volumes;
+  }
+
+  get(id: string): VolumeRecord | undefined {
+    return this.#records.get(id);
+  }
+
+  /** The error of a record that is there and cannot be read; its volume is kept. */
+  broken(id: string): StorageError | undefined {
+    return this.#broken.get(id);
+  }
+
+  byName(name: string): VolumeRecord | undefined {
+    const id = this.#idByName.get(name);
+    return id === undefined ? undefined : this.#records.get(id);
+  }
+
+  all(): IterableIterator<VolumeRecord> {
+    return this.#records.values();
+  }
+
+  allBroken(): IterableIterator<[string, StorageError]> {
+    return this.#broken.entries();
+  }
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  get promisedBytes(): bigint {
+    return this.#promisedBytes;
+  }
+
+  /** In memory only: what a reservation, a commit or an acknowledgement changes. */
+  put(record: VolumeRecord): void {
+    this.forget(record.spec.id);
+    this.#records.set(record.spec.id, record);
+    this.#idByName.set(record.name, record.spec.id);
+    this.#promisedBytes += record.spec.sizeBytes;
+  }
+
+  /** In memory only: the volume is gone, or was never made. */
+  forget(id: string): void {
+    this.#broken.delete(id);
+    const record = this.#records.get(id);
+    if (record === undefined) return;
+    this.#records.delete(id);
+    this.#idByName.delete(record.name);
+    this.#promisedBytes -= record.spec.sizeBytes;
+  }
+
+  /** Writes a record into the volume's directory. Durable when it resolves; a crash leaves the old one or the new one. */
+  async write(directory: Directory, record: VolumeRecord): Promise<void> {
+    await writeDurably(directory, recordName, formatRecord(record));
+  }
+
+  /**
+   * Writes the intent to make a volume. Survives kill -9. A power cut may leave an empty file of it, which is enough
+   * for a directory (what is empty below it can be removed without knowing more) and saves two of its five fsyncs;
+   * an image is not made before its intent is on the disk.
+   */
+  async writeIntent(directory: Directory, record: VolumeRecord): Promise<void> {
+    const sync = record.spec.backend !== 'directory';
+    await writeDurably(directory, recordName, formatRecord(record), { sync });
+  }
+
+  /** Notes that a PV of the volume exists. Survives kill -9; after a power cut it is found out anew. */
+  async acknowledge(record: VolumeRecord): Promise<void> {
+    if (record.acknowledged) return;
+    const directory = await this.#volumes.openChild(record.spec.id);
+    try {
+      await writeDurably(directory, acknowledgedName, '', { sync: false });
+    } finally {
+      await directory.close();
+    }
+    const current = this.#records.get(record.spec.id);
+    if (current !== undefined) this.put({ ...current, acknowledged: true });
+  }
+
+  /** Reads every record into the index. Never changes anything on disk. */
+  async scan(): Promise<ScanReport> {
+    const hollow: string[] = [];
+    const withUnfinished: string[] = [];
+    await inLanes(await this.#volumes.names(), 32, async (name) => {
+      const found = await this.#look(name);
+      if (found.hasUnfinished) withUnfinished.push(name);
+      if (found.isHollow) hollow.push(name);
+      if (found.record instanceof StorageError) this.#broken.set(name, found.record);
+      else this.put(found.record);
+    });
+    return { hollow, withUnfinished };
+  }
+
+  async #look(name: string): Promise<{
+    readonly record: VolumeRecord | StorageError;
+    readonly hasUnfinished: boolean;
+    readonly isHollow: boolean;
+  }> {
+    const path = this.#volumes.pathOf(name);
+    let hasUnfinished = false;
+    let isHollow = false;
+    let directory: Directory | undefined;
+    try {
+      directory = await this.#volumes.openChild(name);
+      const names = await directory.names();
+      hasUnfinished = names.some((file) => file.startsWith(temporaryPrefix));
+      const text = await readIfPresent(directory, recordName);
+      isHollow = (text ?? '') === '' && names.every(isMadeBeforeCommit);
+      const isAcknowledged = names.includes(acknowledgedName);
+      return { record: this.#parse(name, path, text, isAcknowledged), hasUnfinished, isHollow };
+    } catch (error) {
+      const broken = new StorageError(
+        'data-loss',
+        `${path} is not a volume's directory; look at it by hand`,
+        { cause: error },
+      );
+      return { record: isReason(error, 'data-loss') ? error : broken, hasUnfinished, isHollow };
+    } finally {
+      await directory?.close();
+    }
+  }
+
+  #parse(name: string, path: string, text: string | undefined, acknowledged: boolean): VolumeRecord {
+    if (text === undefined) {
+      throw new StorageError(
+        'data-loss',
+        `${path} has data and no ${recordName}; restore the record or move the data away`,
+      );
+    }
+    const record = parseRecord(text, `${path}/${recordName}`);
+    if (!isVolumeId(name) || record.spec.id !== name) {
+      throw new StorageError(
+        'data-loss',
+        `${path}/${recordName} is the record of ${record.spec.id}; put it back where it belongs`,
+      );
+    }
+    return acknowledged ? { ...record, acknowledged } : record;
+  }
+}

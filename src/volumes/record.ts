@@ -1,0 +1,99 @@
+import type { ScrubMethod } from '../model/class-parameters.ts';
+import { StorageError } from '../model/errors.ts';
+import type { ClaimRef, VolumeSpec } from '../model/volume.ts';
+import { FieldReader } from './field-reader.ts';
+
+/** Name of the record inside a volume's directory. */
+export const recordName = 'volume.json';
+
+/**
+ * What is known of one volume, kept beside its data as JSON that a person can read and mend.
+ * It changes on create, on a change of state and when its PV is first seen; what is mounted is never written here.
+ */
+export interface VolumeRecord {
+  readonly schema: 1;
+  /** the CSI name that CreateVolume was called with */
+  readonly name: string;
+  /** `creating` is an intent: after a crash such a volume is removed or made anew, never served */
+  readonly state: 'creating' | 'ready';
+  readonly spec: VolumeSpec;
+  /** of the class, as given, without what the provisioner adds about the claim */
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly onDelete: 'delete' | 'scrub';
+  readonly scrub: ScrubMethod;
+  readonly sharing: 'none' | 'node';
+  /** unset where the caller told us of no claim */
+  readonly claim?: ClaimRef;
+  readonly clusterUid?: string;
+  readonly createdAtMs: number;
+  /** whether a PV of it was ever seen; such a volume is never swept */
+  readonly acknowledged: boolean;
+}
+
+/** The record as the file has it: bytes as decimal text, the mode as octal text. */
+export function formatRecord(record: VolumeRecord): string {
+  const { sizeBytes, mode, ...spec } = record.spec;
+  const written = {
+    ...record,
+    spec: {
+      ...spec,
+      sizeBytes: sizeBytes.toString(),
+      ...(mode === undefined ? {} : { mode: mode.toString(8).padStart(4, '0') }),
+    },
+  };
+  return `${JSON.stringify(written, undefined, 2)}\n`;
+}
+
+/**
+ * Reads a record's file.
+ *
+ * @param path for the message only
+ * @throws StorageError 'data-loss' naming the path, the field and what is wrong with it
+ */
+export function parseRecord(text: string, path: string): VolumeRecord {
+  const fields = FieldReader.ofJson(text, path);
+  const schema = fields.number('schema');
+  if (schema !== 1) {
+    throw new StorageError(
+      'data-loss',
+      `record ${path} has schema ${schema}, this version reads 1; upgrade loam`,
+    );
+  }
+  const claim = fields.optionalObject('claim');
+  const clusterUid = fields.optionalText('clusterUid');
+  return {
+    schema: 1,
+    name: fields.text('name'),
+    state: fields.oneOf('state', ['creating', 'ready']),
+    spec: parseSpec(fields.object('spec')),
+    parameters: fields.object('parameters').texts(),
+    onDelete: fields.oneOf('onDelete', ['delete', 'scrub']),
+    scrub: fields.oneOf('scrub', ['zero', 'random', 'discard']),
+    sharing: fields.oneOf('sharing', ['none', 'node']),
+    ...(claim === undefined
+      ? {}
+      : { claim: { namespace: claim.text('namespace'), name: claim.text('name'), uid: claim.text('uid') } }),
+    ...(clusterUid === undefined ? {} : { clusterUid }),
+    createdAtMs: fields.number('createdAtMs'),
+    acknowledged: fields.truth('acknowledged'),
+  };
+}
+
+function parseSpec(fields: FieldReader): VolumeSpec {
+  const fsType = fields.optionalOneOf('fsType', ['ext4', 'xfs', 'btrfs']);
+  const mode = fields.optionalOctal('mode');
+  const uid = fields.optionalNumber('uid');
+  const gid = fields.optionalNumber('gid');
+  return {
+    id: fields.volumeId('id'),
+    backend: fields.oneOf('backend', ['directory', 'loopback']),
+    accessType: fields.oneOf('accessType', ['mount', 'block']),
+    sizeBytes: fields.bytes('sizeBytes'),
+    ...(fsType === undefined ? {} : { fsType }),
+    provisioning: fields.oneOf('provisioning', ['thin', 'thick']),
+    limit: fields.oneOf('limit', ['enforced', 'advisory']),
+    ...(mode === undefined ? {} : { mode }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(gid === undefined ? {} : { gid }),
+  };
+}

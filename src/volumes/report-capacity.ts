@@ -1,0 +1,80 @@
+import { parseClassParameters } from '../model/class-parameters.ts';
+import type { Capacity, GetCapacityRequest } from '../model/csi-driver.ts';
+import { isReason } from '../model/errors.ts';
+import { contains } from '../model/topology.ts';
+import { shapeOf } from './check-capabilities.ts';
+import { measure, readDisk } from './measure-space.ts';
+import { candidatesFor, roomFor, type Candidate } from './place-volume.ts';
+import { smallestSize } from './plan-volume.ts';
+import type { VolumeEnvironment } from './volume-environment.ts';
+
+const nothing: Capacity = { availableBytes: 0n, maximumVolumeBytes: 0n };
+
+/**
+ * CSI GetCapacity, counted as CreateVolume counts: a volume of the maximum size would be made. Asked with a class's raw
+ * parameters, or with stripped ones and capabilities. A class that nothing here can serve, and a topology that is not
+ * ours, have no capacity; so the scheduler looks elsewhere.
+ *
+ * @throws StorageError 'invalid-parameter' for parameters that no node would take
+ */
+export async function reportCapacity(
+  environment: VolumeEnvironment,
+  request: GetCapacityRequest,
+): Promise<Capacity> {
+  const parameters = parseClassParameters(request.parameters);
+  const segments = request.accessibleTopology;
+  if (segments !== undefined && !contains(environment.topology, segments)) return nothing;
+  await environment.pools.usable();
+  let candidates: readonly Candidate[];
+  let fsType;
+  let accessType: 'mount' | 'block';
+  try {
+    const shape = shapeOf(request.capabilities, parameters.sharing);
+    accessType = shape.accessType;
+    fsType = accessType === 'mount' ? (shape.fsType ?? parameters.fsType) : undefined;
+    const wish = { parameters, accessType, ...(fsType === undefined ? {} : { fsType }) };
+    candidates = candidatesFor(wish, environment.pools);
+  } catch (error) {
+    if (isReason(error, ...noCapacityReasons)) return nothing;
+    throw error;
+  }
+  return sum(environment, candidates, parameters.provisioning, accessType);
+}
+
+/** Refusals of a create that mean "not here" rather than "not at all". */
+const noCapacityReasons = [
+  'pool-not-found',
+  'pool-unavailable',
+  'limit-not-enforced',
+  'unsupported-capability',
+] as const;
+
+async function sum(
+  { pools }: VolumeEnvironment,
+  candidates: readonly Candidate[],
+  provisioning: 'thin' | 'thick',
+  accessType: 'mount' | 'block',
+): Promise<Capacity> {
+  const disks = await Promise.all(candidates.map(({ pool }) => readDisk(pool)));
+  const perFileSystem = new Map<string, bigint>();
+  let maximumVolumeBytes = 0n;
+  let minimumVolumeBytes: bigint | undefined;
+  for (const [index, { pool, offer }] of candidates.entries()) {
+    const disk = disks[index];
+    if (disk === undefined) continue;
+    const space = measure(pool, disk, pools.open());
+    const { nowBytes } = roomFor(provisioning, offer, space);
+    const unpromised = provisioning === 'thick' ? space.thickBytes : space.thinBytes;
+    const counted = perFileSystem.get(pool.fileSystemId) ?? 0n;
+    if (unpromised > counted) perFileSystem.set(pool.fileSystemId, unpromised);
+    if (nowBytes > maximumVolumeBytes) maximumVolumeBytes = nowBytes;
+    const smallest = smallestSize(accessType === 'mount' ? offer.features.fsTypes[0] : undefined);
+    if (minimumVolumeBytes === undefined || smallest < minimumVolumeBytes) minimumVolumeBytes = smallest;
+  }
+  const availableBytes = [...perFileSystem.values()].reduce((total, bytes) => total + bytes, 0n);
+  return {
+    availableBytes,
+    maximumVolumeBytes,
+    ...(minimumVolumeBytes === undefined ? {} : { minimumVolumeBytes }),
+  };
+}

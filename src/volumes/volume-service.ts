@@ -1,0 +1,130 @@
+import type {
+  CallContext,
+  Capacity,
+  ControllerCapability,
+  ControllerDriver,
+  CreateVolumeRequest,
+  DeleteVolumeRequest,
+  DriverVolume,
+  GetCapacityRequest,
+  ListedVolume,
+} from '../model/csi-driver.ts';
+import { StorageError } from '../model/errors.ts';
+import type { UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
+import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
+import { createVolume } from './create-volume.ts';
+import { deleteVolume } from './delete-volume.ts';
+import { describe, listingOf, listVolumes } from './list-volumes.ts';
+import { reportCapacity } from './report-capacity.ts';
+import { poolUuidOf, volumeContextOf } from './volume-context.ts';
+import type { VolumeEnvironment } from './volume-environment.ts';
+
+const capabilities: ReadonlySet<ControllerCapability> = new Set([
+  'CREATE_DELETE_VOLUME',
+  'LIST_VOLUMES',
+  'GET_CAPACITY',
+  'VOLUME_CONDITION',
+  'GET_VOLUME',
+  'SINGLE_NODE_MULTI_WRITER',
+]);
+
+/** The driver's controller half in this process, and the ledger of what it made. Each verb's file says what it promises. */
+export class VolumeService implements ControllerDriver, VolumeLedger {
+  readonly #environment: VolumeEnvironment;
+  readonly #identity: { readonly name: string; readonly vendorVersion: string };
+
+  constructor(
+    environment: VolumeEnvironment,
+    identity: { readonly name: string; readonly vendorVersion: string },
+  ) {
+    this.#environment = environment;
+    this.#identity = identity;
+  }
+
+  async getPluginInfo(): Promise<{ readonly name: string; readonly vendorVersion: string }> {
+    return this.#identity;
+  }
+
+  async getControllerCapabilities(): Promise<ReadonlySet<ControllerCapability>> {
+    return capabilities;
+  }
+
+  createVolume(request: CreateVolumeRequest, call: CallContext): Promise<DriverVolume> {
+    return createVolume(this.#environment, request, call);
+  }
+
+  deleteVolume(request: DeleteVolumeRequest, call: CallContext): Promise<void> {
+    return deleteVolume(this.#environment, request, call);
+  }
+
+  getCapacity(request: GetCapacityRequest): Promise<Capacity> {
+    return reportCapacity(this.#environment, request);
+  }
+
+  listVolumes(request: {
+    readonly maxEntries: number;
+    readonly startingToken: string;
+  }): Promise<{ readonly entries: readonly ListedVolume[]; readonly nextToken: string }> {
+    return listVolumes(this.#environment, request);
+  }
+
+  async getVolume(volumeId: string): Promise<ListedVolume> {
+    if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');
+    const listing = listingOf(this.#environment.pools.open(), volumeId);
+    if (listing !== undefined) return describe(this.#environment, listing);
+    // throws where the volume may lie in a pool that is missing
+    const late = await this.#environment.pools.find(volumeId);
+    if (late === undefined || late.record.state !== 'ready') throw notFound(volumeId);
+    return describe(this.#environment, { id: volumeId, ...late });
+  }
+
+  async validateVolumeCapabilities(
+    request: Parameters<ControllerDriver['validateVolumeCapabilities']>[0],
+  ): Promise<{ readonly confirmed: boolean; readonly message: string }> {
+    const { volumeId } = request;
+    if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');
+    const found = await this.#environment.pools.find(volumeId, poolUuidOf(request.volumeContext));
+    if (found === undefined || found.record.state !== 'ready') throw notFound(volumeId);
+    const { record, pool } = found;
+    const unsupported = whyUnsupported(record, request.capabilities);
+    const message = unsupported || whyDifferent(record, volumeContextOf(record, pool.uuid), request);
+    return { confirmed: message === '', message };
+  }
+
+  /** Recovery of a pool is over before it counts as open. */
+  isReady(): boolean {
+    return this.#environment.pools.open().length > 0;
+  }
+
+  unacknowledged(): readonly UnacknowledgedVolume[] {
+    const volumes: UnacknowledgedVolume[] = [];
+    for (const pool of this.#environment.pools.open()) {
+      for (const record of pool.records.all()) {
+        if (record.acknowledged || record.state !== 'ready') continue;
+        const { name, claim, clusterUid, createdAtMs } = record;
+        volumes.push({
+          volumeId: record.spec.id,
+          name,
+          poolUuid: pool.uuid,
+          ...(claim === undefined ? {} : { claim }),
+          ...(clusterUid === undefined ? {} : { clusterUid }),
+          createdAtMs,
+        });
+      }
+    }
+    return volumes;
+  }
+
+  async acknowledge(volumeId: string): Promise<void> {
+    const found = this.#environment.pools.locate(volumeId);
+    if (found !== undefined) await found.pool.records.acknowledge(found.record);
+  }
+
+  onRemoved(listener: (volumeId: string) => void): () => void {
+    return this.#environment.pools.onRemoved(listener);
+  }
+}
+
+export function notFound(volumeId: string): StorageError {
+  return new StorageError('volume-not-found', `volume ${volumeId} is not on this node`);
+}

@@ -1,0 +1,58 @@
+import type {
+  CallContext,
+  Capacity,
+  CreateVolumeRequest,
+  CsiDriver,
+  DeleteVolumeRequest,
+  DriverVolume,
+  GetCapacityRequest,
+} from '../../src/model/csi-driver.ts';
+
+export interface Gate {
+  /** resolves when a call stands before it */
+  readonly reached: Promise<void>;
+  open(): void;
+}
+
+/** A driver that does its work and then keeps the answer back for as long as a test likes: a slow disk. */
+export class GatedDriver implements CsiDriver {
+  readonly #inner: CsiDriver;
+  #next: { readonly arrive: () => void; readonly opened: Promise<void> } | undefined;
+
+  constructor(inner: CsiDriver) {
+    this.#inner = inner;
+  }
+
+  /** The next volume is made, and its answer waits at the gate. */
+  holdNextCreate(): Gate {
+    const arrival = Promise.withResolvers<void>();
+    const opening = Promise.withResolvers<void>();
+    this.#next = { arrive: arrival.resolve, opened: opening.promise };
+    return { reached: arrival.promise, open: opening.resolve };
+  }
+
+  async createVolume(request: CreateVolumeRequest, call: CallContext): Promise<DriverVolume> {
+    const gate = this.#next;
+    this.#next = undefined;
+    const volume = await this.#inner.createVolume(request, call);
+    gate?.arrive();
+    await gate?.opened;
+    return volume;
+  }
+
+  deleteVolume(request: DeleteVolumeRequest, call: CallContext): Promise<void> {
+    return this.#inner.deleteVolume(request, call);
+  }
+
+  getCapacity(request: GetCapacityRequest, call: CallContext): Promise<Capacity> {
+    return this.#inner.getCapacity(request, call);
+  }
+
+  getPluginInfo(call: CallContext): ReturnType<CsiDriver['getPluginInfo']> {
+    return this.#inner.getPluginInfo(call);
+  }
+
+  getControllerCapabilities(call: CallContext): ReturnType<CsiDriver['getControllerCapabilities']> {
+    return this.#inner.getControllerCapabilities(call);
+  }
+}

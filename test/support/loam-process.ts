@@ -1,0 +1,99 @@
+import { mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ChildProgram } from './child-program.ts';
+import { freePorts } from './free-ports.ts';
+
+const projectRoot = join(import.meta.dirname, '../..');
+/** The flags of the image's entry point: they are part of what is measured. */
+const imageFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
+
+interface LoamOptions {
+  /** sockets, state and logs go below it */
+  readonly folder: string;
+  /** as the flag takes them; their folders are made where they are missing */
+  readonly pools: readonly string[];
+  readonly kubeconfigPath?: string;
+  readonly nodeName?: string;
+  /** the esbuild bundle, as in the image, instead of the sources */
+  readonly bundled?: boolean;
+  readonly flags?: readonly string[];
+}
+
+/** A real `loam node` in a process of its own, that tests may kill and start again on the same folder. */
+export class LoamProcess implements AsyncDisposable {
+  readonly csiSocketPath: string;
+  readonly observeAddress: string;
+  readonly #program: ChildProgram;
+
+  private constructor(program: ChildProgram, csiSocketPath: string, observeAddress: string) {
+    this.#program = program;
+    this.csiSocketPath = csiSocketPath;
+    this.observeAddress = observeAddress;
+  }
+
+  /** Resolves when `/readyz` says so: socket served, pools recovered, watches synced. */
+  static async start(options: LoamOptions): Promise<LoamProcess> {
+    const { folder, pools, kubeconfigPath, nodeName = 'node-a', bundled = false, flags = [] } = options;
+    mkdirSync(folder, { recursive: true });
+    for (const pool of pools) mkdirSync(pool.replace(/^[^=]*=|,.*$/g, ''), { recursive: true });
+    const [port = 0] = await freePorts(1);
+    const csiSocketPath = join(folder, 'csi.sock');
+    const observeAddress = `127.0.0.1:${port}`;
+    const entry = bundled
+      ? [...imageFlags, join(projectRoot, 'dist/loam.mjs')]
+      : ['--disable-warning=ExperimentalWarning', join(projectRoot, 'src/main.ts')];
+    const program = new ChildProgram(
+      join(projectRoot, 'node_modules/.bin/node'),
+      [
+        ...entry,
+        'node',
+        ...pools.map((pool) => `--pool=${pool}`),
+        `--node-name=${nodeName}`,
+        `--csi-socket=${csiSocketPath}`,
+        `--run-dir=${join(folder, 'run')}`,
+        `--state-dir=${join(folder, 'state')}`,
+        `--observe=${observeAddress}`,
+        ...(kubeconfigPath === undefined ? ['--no-kube'] : [`--kubeconfig=${kubeconfigPath}`]),
+        ...flags,
+      ],
+      { name: 'loam', logPath: join(folder, 'loam.log') },
+    );
+    const loam = new LoamProcess(program, csiSocketPath, observeAddress);
+    await program.whenReady(async () => (await fetch(`http://${observeAddress}/readyz`)).ok, 30_000);
+    return loam;
+  }
+
+  get pid(): number | undefined {
+    return this.#program.pid;
+  }
+
+  /** kill -9 */
+  async kill(): Promise<void> {
+    await this.#program.kill();
+  }
+
+  /** SIGTERM, and what the process does then. */
+  async terminate(): Promise<void> {
+    await this.#program.terminate();
+  }
+
+  logTail(lines?: number): string {
+    return this.#program.logTail(lines);
+  }
+
+  async metrics(): Promise<string> {
+    return (await fetch(`http://${this.observeAddress}/metrics`)).text();
+  }
+
+  /** Resident and anonymous memory in MiB. */
+  async memoryMiB(): Promise<{ resident: number; anonymous: number }> {
+    const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
+    const of = (key: string) => Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(status)?.[1]) / 1024;
+    return { resident: of('VmRSS'), anonymous: of('RssAnon') };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#program.kill();
+  }
+}

@@ -1,0 +1,81 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DirectoryBackend } from '../../src/backends/directory/backend.ts';
+import { unlimitedPace } from '../../src/host/pace.ts';
+import { silentLog } from '../../src/model/log.ts';
+import { noMetrics } from '../../src/model/metrics.ts';
+import { systemClock } from '../../src/model/system-clock.ts';
+import { nodeSegments } from '../../src/model/topology.ts';
+import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
+import { openPools } from '../../src/volumes/open-pools.ts';
+import { Publications } from '../../src/volumes/publications.ts';
+import { VolumeService } from '../../src/volumes/volume-service.ts';
+
+// A process to be killed: makes and deletes volumes without end in the folder that it is given, and says on its
+// output what it was answered: `+id` when a create was, `-id` when a delete is asked, `=id` when it was answered.
+const root = process.argv[2];
+if (root === undefined) throw new Error('which folder?');
+await mkdir(join(root, 'one'), { recursive: true });
+const backends = [new DirectoryBackend()];
+const publications = await Publications.load(join(root, 'run'), silentLog);
+const pools = await openPools(
+  {
+    pools: [
+      { name: 'one', path: join(root, 'one'), overcommitRatio: 1000, reservedShare: 0, initialise: true },
+    ],
+    stateDir: join(root, 'state'),
+  },
+  {
+    backends,
+    pace: unlimitedPace,
+    clock: systemClock,
+    log: silentLog,
+    metrics: noMetrics,
+    signal: new AbortController().signal,
+    isStaged: () => false,
+  },
+);
+const service = new VolumeService(
+  {
+    pools,
+    backends,
+    publications,
+    locks: new KeyedLock(),
+    topology: nodeSegments('node-a'),
+    clock: systemClock,
+    log: silentLog,
+  },
+  { name: 'loam.dev', vendorVersion: 'test' },
+);
+const call = { signal: new AbortController().signal };
+const say = (line: string): boolean => process.stdout.write(`${line}\n`);
+
+async function live(lane: number): Promise<void> {
+  for (let round = 0; ; round += 1) {
+    const name = `pvc-${process.pid}-${lane}-${round}`;
+    const { volumeId } = await service.createVolume(
+      {
+        name,
+        capacityRange: { requiredBytes: 1n << 20n, limitBytes: 0n },
+        capabilities: [
+          { accessMode: 'SINGLE_NODE_WRITER', access: { kind: 'mount', fsType: '', mountFlags: [] } },
+        ],
+        parameters: {
+          backend: 'directory',
+          limit: 'advisory',
+          'csi.storage.k8s.io/pvc/name': name,
+          'csi.storage.k8s.io/pvc/namespace': 'team',
+        },
+      },
+      call,
+    );
+    say(`+${volumeId}`);
+    if (round % 3 === 0) continue;
+    say(`-${volumeId}`);
+    await service.deleteVolume({ volumeId }, call);
+    say(`=${volumeId}`);
+  }
+}
+
+say('ready');
+await Promise.all([0, 1, 2, 3].map(live));
