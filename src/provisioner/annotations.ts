@@ -1,0 +1,28 @@
+/** Annotations, finalizers and labels of the provisioning protocol, as Kubernetes and its sidecars spell them. */
+
+/** On claims: the node that has to provide the volume (scheduler or placement). */
+export const selectedNode = 'volume.kubernetes.io/selected-node';
+/** On claims: kube-controller-manager's call to a provisioner, and its older spelling. */
+export const storageProvisioner = 'volume.kubernetes.io/storage-provisioner';
+export const betaStorageProvisioner = 'volume.beta.kubernetes.io/storage-provisioner';
+/** On claims and volumes: wins over `spec.storageClassName`. */
+export const betaStorageClass = 'volume.beta.kubernetes.io/storage-class';
+export const bindCompleted = 'pv.kubernetes.io/bind-completed';
+export const migratedTo = 'pv.kubernetes.io/migrated-to';
+
+/** On volumes. */
+export const provisionedBy = 'pv.kubernetes.io/provisioned-by';
+/** Present and empty says "no secret"; absent would make other provisioners read the class again at deletion. */
+export const deletionSecretName = 'volume.kubernetes.io/provisioner-deletion-secret-name';
+export const deletionSecretNamespace = 'volume.kubernetes.io/provisioner-deletion-secret-namespace';
+export const provisionerFinalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
+/** The claim's uid, while the volume of a claim that is gone is being destroyed: publish and undelete refuse meanwhile. */
+export const reclaiming = 'loam.dev/reclaiming';
+/** The node's topology value: an index for watches, never a decision. */
+export const nodeLabel = 'loam.dev/node';
+
+/** Volume attribute that tells which provisioner process made a volume. */
+export const provisionerIdentity = 'storage.kubernetes.io/csiProvisionerIdentity';
+
+/** The namespace whose uid stands for the cluster's identity. */
+export const systemNamespace = 'kube-system';

@@ -1,0 +1,172 @@
+import { ApiError, isNotFound } from '../kube/api-error.ts';
+import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
+import type { Outcome } from '../kube/work-queue.ts';
+import { messageOf } from '../model/errors.ts';
+import type { Metrics } from '../model/metrics.ts';
+import type { VolumeLedger } from '../model/volume-ledger.ts';
+import { logFacts, uidOf, volumeNameFor } from './claim-facts.ts';
+import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
+import type { Intent } from './intents.ts';
+import type { OutcomeEvents } from './outcome-events.ts';
+import { ClaimProvisioning, type ProvisioningOptions } from './provision-claim.ts';
+import { ProvisionReports } from './provision-reports.ts';
+import { IntentSettler } from './settle-intent.ts';
+import { standsFor } from './volume-facts.ts';
+
+/** A claim that waits only for fresh watches is looked at again this soon. */
+const staleRecheckMs = 200;
+/** The store still has to hear what a live look has shown. */
+const lagMs = 500;
+
+export interface ClaimReconcilerOptions extends Omit<
+  ProvisioningOptions,
+  'settler' | 'redecide' | 'reports'
+> {
+  readonly ledger?: VolumeLedger | undefined;
+  readonly events: OutcomeEvents;
+  readonly metrics: Metrics;
+  readonly early: boolean;
+  readonly immediateOnThisNode: boolean;
+}
+
+/**
+ * Brings one claim to its volume, or what was begun for it to an end. Its key is the claim's uid, so that a claim made anew under the
+ * same name is another one, and so that everything about one volume happens one after the other.
+ */
+export class ClaimReconciler {
+  readonly #options: ClaimReconcilerOptions;
+  readonly #settler: IntentSettler;
+  readonly #reports: ProvisionReports;
+  readonly #provisioning: ClaimProvisioning;
+
+  constructor(options: ClaimReconcilerOptions) {
+    this.#options = options;
+    const volumesOfHandle = (volumeId: string) => options.watches.volumesOfHandle(volumeId);
+    this.#settler = new IntentSettler({ ...options, volumesOfHandle });
+    this.#reports = new ProvisionReports(options);
+    this.#provisioning = new ClaimProvisioning({
+      ...options,
+      reports: this.#reports,
+      settler: this.#settler,
+      redecide: (claim, storageClass) => this.#decide(claim, storageClass),
+    });
+  }
+
+  async reconcile(claimUid: string, signal: AbortSignal): Promise<Outcome> {
+    try {
+      const claim = this.#options.watches.claimByUid(claimUid);
+      return claim === undefined ? await this.#absent(claimUid, signal) : await this.#present(claim, signal);
+    } catch (error) {
+      if (signal.aborted) return { kind: 'done' };
+      this.#options.log.warn(
+        { claimUid, err: messageOf(error) },
+        'a claim could not be worked on; trying again',
+      );
+      return retryAfter(error);
+    }
+  }
+
+  /** The store has no such claim. What was begun for it is undone, once the API server agrees. */
+  async #absent(claimUid: string, signal: AbortSignal): Promise<Outcome> {
+    const { intents, slow, events } = this.#options;
+    const intent = intents.get(claimUid);
+    if (intent === undefined) {
+      slow.forget(claimUid);
+      events.forget(claimUid);
+      return { kind: 'done' };
+    }
+    const live = await this.#lookUp(intent, signal);
+    if (live !== undefined && uidOf(live) === claimUid) return { kind: 'retry', afterMs: lagMs };
+    return this.#settler.settle(intent, undefined, 'the claim is gone', signal);
+  }
+
+  async #present(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<Outcome> {
+    const decision = this.#decide(claim);
+    if (decision.kind !== 'provision') return this.#follow(decision, claim, signal);
+    return this.#provisioning.provision(claim, decision.storageClass, signal);
+  }
+
+  /** What every decision but *provision* means. */
+  async #follow(
+    decision: Exclude<ProvisionDecision, { kind: 'provision' }>,
+    claim: PersistentVolumeClaim,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { events, log, intents, own } = this.#options;
+    const facts = logFacts({
+      namespace: claim.metadata.namespace ?? '',
+      name: claim.metadata.name,
+      uid: uidOf(claim),
+    });
+    log.debug({ ...facts, decision: decision.kind }, decision.reason);
+    const intent = intents.get(uidOf(claim));
+    switch (decision.kind) {
+      case 'ignore':
+        return intent === undefined
+          ? { kind: 'done' }
+          : this.#settler.settle(intent, claim, decision.reason, signal);
+      case 'existing': {
+        if (intent === undefined) return { kind: 'done' };
+        const known = intent.volume;
+        if (known === undefined || !standsFor(decision.volume, known, own.driverName)) {
+          const why = `another volume is called ${decision.volume.metadata.name}`;
+          return this.#settler.settle(intent, claim, why, signal);
+        }
+        const outcome = await this.#settler.confirm(intent, known.volumeId);
+        if (outcome.kind === 'done') this.#toldLate(claim, decision.volume, known.volumeId);
+        return outcome;
+      }
+      case 'wait':
+        return decision.looksAgain ? { kind: 'retry', afterMs: staleRecheckMs } : { kind: 'done' };
+      case 'retry':
+        this.#reports.countFailure(claim, '');
+        return { kind: 'retry' };
+      case 'populator':
+        events.normal('PersistentVolumeClaim', claim, 'Provisioning', decision.reason);
+        return intent === undefined
+          ? { kind: 'done' }
+          : this.#settler.settle(intent, claim, decision.reason, signal);
+      case 'refuse':
+        return this.#provisioning.refused(claim, decision.storageClass.metadata.name, decision.reason);
+    }
+  }
+
+  /** The PV exists after an attempt that never heard of it: its answer was lost, or its process died. */
+  #toldLate(claim: PersistentVolumeClaim, volume: PersistentVolume, volumeId: string): void {
+    const made = { persistentVolume: volume.metadata.name, volumeId };
+    this.#reports.succeeded(claim, volume.spec.storageClassName ?? '', made);
+  }
+
+  /** @param storageClass the class that an attempt began with; unset: the one that is there now */
+  #decide(claim: PersistentVolumeClaim, storageClass?: StorageClass): ProvisionDecision {
+    const { watches, own, intents, capabilities, early, immediateOnThisNode } = this.#options;
+    return decideProvision({
+      claim,
+      storageClass: storageClass ?? watches.classOf(claim),
+      own,
+      early,
+      immediateOnThisNode,
+      capabilities,
+      hasIntent: intents.has(uidOf(claim)),
+      existing: watches.volume(volumeNameFor(uidOf(claim))),
+      claimVolumes: watches.volumesNaming(claim),
+      freeVolumes: watches.freeVolumesFor(claim),
+      watchesAreLive: watches.areLive(),
+    });
+  }
+
+  async #lookUp(intent: Intent, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined> {
+    const { namespace, name } = intent.claim;
+    try {
+      return await this.#options.api.get('PersistentVolumeClaim', { namespace, name }, signal);
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+}
+
+function retryAfter(error: unknown): Outcome {
+  const afterMs = error instanceof ApiError ? error.retryAfterMs : undefined;
+  return afterMs === undefined ? { kind: 'retry' } : { kind: 'retry', afterMs };
+}

@@ -1,0 +1,112 @@
+import type { PersistentVolume, StorageClass } from '../kube/objects.ts';
+import type { ControllerCapability } from '../model/csi-driver.ts';
+import { calledProvisioner, classNameOf, isCalled, selectedNodeOf } from './claim-facts.ts';
+import { bindsImmediately, classAdmits } from './class-facts.ts';
+import { decideDataSource } from './decide-data-source.ts';
+import { decideEarly, type EarlyFacts } from './decide-early.ts';
+
+export interface ProvisionFacts extends EarlyFacts {
+  readonly capabilities: ReadonlySet<ControllerCapability>;
+  /** the PV of this claim's name, where there is one */
+  readonly existing: PersistentVolume | undefined;
+}
+
+/**
+ * What to do about a claim.
+ * `ignore` is final until the claim changes, and what was begun for it is undone; `wait` may still become ours, so that is kept.
+ */
+export type ProvisionDecision =
+  | { readonly kind: 'provision'; readonly storageClass: StorageClass; readonly reason: string }
+  | { readonly kind: 'existing'; readonly volume: PersistentVolume; readonly reason: string }
+  | { readonly kind: 'ignore'; readonly reason: string }
+  | { readonly kind: 'wait'; readonly reason: string; readonly looksAgain: boolean }
+  | { readonly kind: 'retry'; readonly reason: string }
+  | { readonly kind: 'populator'; readonly reason: string }
+  | { readonly kind: 'refuse'; readonly storageClass: StorageClass; readonly reason: string };
+
+/** The order of these checks is upstream's (sig-storage-lib-external-provisioner), with Loam's early way beside the annotation. */
+export function decideProvision(facts: ProvisionFacts): ProvisionDecision {
+  const { claim, own, storageClass } = facts;
+  const bound = claim.spec.volumeName ?? '';
+  if (bound !== '') return ignore(`the claim has the volume ${bound}`);
+
+  const called = calledProvisioner(claim);
+  const isCalledHere = isCalled(claim, own.driverName);
+  if (called !== undefined && !isCalledHere) return ignore(`${called} was asked for this claim`);
+  if (claim.metadata.deletionTimestamp !== undefined && !facts.hasIntent) {
+    return ignore('the claim is being deleted and nothing was begun for it');
+  }
+  const node = selectedNodeOf(claim);
+  if (node !== undefined && node !== own.nodeName) return ignore(`node ${node} provides this claim`);
+
+  if (storageClass === undefined) return withoutClass(facts, isCalledHere);
+  if (storageClass.provisioner !== own.driverName) {
+    return ignore(`StorageClass ${storageClass.metadata.name} is ${storageClass.provisioner}'s`);
+  }
+  if (node === undefined) {
+    const stop = decideUnassigned(facts, storageClass);
+    if (stop !== undefined) return stop;
+  }
+  if (facts.existing !== undefined) {
+    return {
+      kind: 'existing',
+      volume: facts.existing,
+      reason: `${facts.existing.metadata.name} exists already`,
+    };
+  }
+  if (!isCalledHere) {
+    const early = decideEarly(facts);
+    if (early.kind === 'not-early') {
+      return { kind: 'wait', reason: early.reason, looksAgain: early.because === 'stale-watches' };
+    }
+  }
+  return decideShape(
+    facts,
+    storageClass,
+    isCalledHere ? 'kube-controller-manager asked for it' : 'every condition for going ahead holds',
+  );
+}
+
+/** A claim that no node was chosen for. */
+function decideUnassigned(facts: ProvisionFacts, storageClass: StorageClass): ProvisionDecision | undefined {
+  if (!bindsImmediately(storageClass)) return ignore('no node is selected yet: its first pod decides');
+  if (!facts.immediateOnThisNode) return ignore('no node is selected yet: placement decides');
+  if (!classAdmits(storageClass, facts.own.segments)) {
+    return ignore(`allowedTopologies of StorageClass ${storageClass.metadata.name} leave this node out`);
+  }
+  return undefined;
+}
+
+function withoutClass(facts: ProvisionFacts, isCalledHere: boolean): ProvisionDecision {
+  const name = classNameOf(facts.claim);
+  if (isCalledHere) return { kind: 'retry', reason: `StorageClass ${JSON.stringify(name)} is not there` };
+  if (name === '') return ignore('the claim has no StorageClass');
+  return { kind: 'wait', reason: `StorageClass ${name} is not there yet`, looksAgain: false };
+}
+
+/** Whether what the claim asks for can be had from this provisioner at all. */
+function decideShape(facts: ProvisionFacts, storageClass: StorageClass, reason: string): ProvisionDecision {
+  const { claim, own } = facts;
+  const refuse = (reason: string): ProvisionDecision => ({ kind: 'refuse', storageClass, reason });
+  const source = decideDataSource(claim, facts.capabilities);
+  if (source.kind === 'populator') return source;
+  if (source.kind === 'refuse') return refuse(source.reason);
+  if ((claim.spec.volumeAttributesClassName ?? '') !== '') {
+    return refuse(
+      `volumes of ${own.driverName} have no VolumeAttributesClass; make the claim without volumeAttributesClassName`,
+    );
+  }
+  if (!facts.capabilities.has('CREATE_DELETE_VOLUME'))
+    return refuse(`driver ${own.driverName} cannot create volumes`);
+  if (claim.spec.selector !== undefined) return refuse('claim Selector is not supported');
+  if (!classAdmits(storageClass, own.segments)) {
+    return refuse(
+      `node ${own.nodeName} was selected, but allowedTopologies of StorageClass ${storageClass.metadata.name} leave it out`,
+    );
+  }
+  return { kind: 'provision', storageClass, reason };
+}
+
+function ignore(reason: string): ProvisionDecision {
+  return { kind: 'ignore', reason };
+}

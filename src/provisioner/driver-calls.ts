@@ -1,0 +1,112 @@
+import type { Clock } from '../model/clock.ts';
+import type {
+  CallContext,
+  CreateVolumeRequest,
+  CsiDriver,
+  DeleteVolumeRequest,
+  DriverVolume,
+} from '../model/csi-driver.ts';
+import { messageOf } from '../model/errors.ts';
+import type { Metrics } from '../model/metrics.ts';
+import { CsiError, statusCodeOf, type StatusCode } from '../model/status-code.ts';
+
+/** The driver's two verbs that change things, with upstream's deadline and metric around each call. */
+export class DriverCalls {
+  readonly #driver: CsiDriver;
+  readonly #driverName: string;
+  readonly #timeoutMs: number;
+  readonly #clock: Clock;
+  readonly #metrics: Metrics;
+
+  constructor(options: {
+    readonly driver: CsiDriver;
+    readonly driverName: string;
+    readonly timeoutMs: number;
+    readonly clock: Clock;
+    readonly metrics: Metrics;
+  }) {
+    this.#driver = options.driver;
+    this.#driverName = options.driverName;
+    this.#timeoutMs = options.timeoutMs;
+    this.#clock = options.clock;
+    this.#metrics = options.metrics;
+  }
+
+  createVolume(request: CreateVolumeRequest, signal: AbortSignal): Promise<DriverVolume> {
+    return this.#measured('CreateVolume', signal, (call) => this.#driver.createVolume(request, call));
+  }
+
+  deleteVolume(request: DeleteVolumeRequest, signal: AbortSignal): Promise<void> {
+    return this.#measured('DeleteVolume', signal, (call) => this.#driver.deleteVolume(request, call));
+  }
+
+  async #measured<T>(
+    method: string,
+    signal: AbortSignal,
+    run: (call: CallContext) => Promise<T>,
+  ): Promise<T> {
+    const startMs = this.#clock.nowMs();
+    let status = 'OK';
+    try {
+      return await this.#withDeadline(method, signal, run);
+    } catch (error) {
+      status = grpcName(statusCodeOf(error) ?? 'UNKNOWN');
+      throw error;
+    } finally {
+      this.#metrics.observeSeconds(
+        'csi_sidecar_operations_seconds',
+        {
+          driver_name: this.#driverName,
+          method_name: `/csi.v1.Controller/${method}`,
+          grpc_status_code: status,
+        },
+        (this.#clock.nowMs() - startMs) / 1000,
+      );
+    }
+  }
+
+  /** A driver that does not heed the signal must not hold a worker either, so the deadline is also raced. */
+  async #withDeadline<T>(
+    method: string,
+    signal: AbortSignal,
+    run: (call: CallContext) => Promise<T>,
+  ): Promise<T> {
+    const cut = new AbortController();
+    const stopped = Promise.withResolvers<never>();
+    const stop = (error: CsiError): void => {
+      cut.abort(error);
+      stopped.reject(error);
+    };
+    const onAbort = (): void => stop(new CsiError('CANCELLED', `${method} was stopped with the provisioner`));
+    if (signal.aborted) throw new CsiError('CANCELLED', `${method} was not begun: the provisioner stops`);
+    signal.addEventListener('abort', onAbort, { once: true });
+    const cancel = this.#clock.after(this.#timeoutMs, () => {
+      stop(new CsiError('DEADLINE_EXCEEDED', `${method} did not answer within ${this.#timeoutMs / 1000} s`));
+    });
+    try {
+      const deadlineMs = this.#clock.nowMs() + this.#timeoutMs;
+      return await Promise.race([run({ signal: cut.signal, deadlineMs }), stopped.promise]);
+    } finally {
+      cancel();
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+}
+
+/** `DEADLINE_EXCEEDED` as gRPC's Go library, and so every dashboard, spells it. */
+export function grpcName(code: StatusCode): string {
+  if (code === 'CANCELLED') return 'Canceled';
+  return code
+    .toLowerCase()
+    .split('_')
+    .map((word) => `${word.slice(0, 1).toUpperCase()}${word.slice(1)}`)
+    .join('');
+}
+
+/** A driver's answer in the words that people know from upstream's events. */
+export function describeDriverError(error: unknown): string {
+  const code = statusCodeOf(error);
+  return code === undefined
+    ? messageOf(error)
+    : `rpc error: code = ${grpcName(code)} desc = ${messageOf(error)}`;
+}

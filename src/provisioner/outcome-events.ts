@@ -1,0 +1,50 @@
+import type { KindName } from '../kube/kinds.ts';
+import type { KubeObject } from '../kube/objects.ts';
+import { uidOf } from './claim-facts.ts';
+
+/** The part of the event recorder that the loops use. */
+export interface EventSink {
+  record(
+    involved: { readonly kind: KindName; readonly object: KubeObject },
+    type: 'Normal' | 'Warning',
+    reason: string,
+    message: string,
+  ): void;
+}
+
+/** Tells people about outcomes, once per object and change of the text: attempts repeat, news does not. */
+export class OutcomeEvents {
+  readonly #sink: EventSink;
+  /** object uid → reason → the text last said */
+  readonly #said = new Map<string, Map<string, string>>();
+
+  constructor(sink: EventSink) {
+    this.#sink = sink;
+  }
+
+  normal(kind: KindName, object: KubeObject, reason: string, message: string): void {
+    this.#say({ kind, object }, 'Normal', reason, message);
+  }
+
+  warning(kind: KindName, object: KubeObject, reason: string, message: string): void {
+    this.#say({ kind, object }, 'Warning', reason, message);
+  }
+
+  /** The object is gone; a later one with the same name has another uid. */
+  forget(uid: string): void {
+    this.#said.delete(uid);
+  }
+
+  #say(
+    involved: { kind: KindName; object: KubeObject },
+    type: 'Normal' | 'Warning',
+    reason: string,
+    message: string,
+  ): void {
+    const uid = uidOf(involved.object);
+    const said = this.#said.get(uid) ?? new Map<string, string>();
+    if (said.get(reason) === message) return;
+    this.#said.set(uid, said.set(reason, message));
+    this.#sink.record(involved, type, reason, message);
+  }
+}

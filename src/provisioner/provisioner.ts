@@ -1,0 +1,254 @@
+import { randomInt } from 'node:crypto';
+import { EventRecorder } from '../kube/event-recorder.ts';
+import type { KubeApi } from '../kube/kube-api.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
+import { WorkQueue } from '../kube/work-queue.ts';
+import type { Clock } from '../model/clock.ts';
+import type { CsiDriver } from '../model/csi-driver.ts';
+import type { Log } from '../model/log.ts';
+import type { Metrics } from '../model/metrics.ts';
+import { nodeSegments } from '../model/topology.ts';
+import type { VolumeLedger } from '../model/volume-ledger.ts';
+import { uidOf } from './claim-facts.ts';
+import { ClaimReconciler } from './claim-reconciler.ts';
+import { VolumeDestruction } from './destroy-volume.ts';
+import { DriverCalls } from './driver-calls.ts';
+import { meetDriver, readClusterUid } from './first-contact.ts';
+import { Intents } from './intents.ts';
+import { OutcomeEvents } from './outcome-events.ts';
+import { SlowClaims } from './slow-claims.ts';
+import { sweepIntents, sweepMs } from './sweep-intents.ts';
+import { isOfDriver, type OwnSide } from './volume-facts.ts';
+import { VolumeReconciler } from './volume-reconciler.ts';
+import { Watches } from './watches.ts';
+
+/** Upstream's: 1 s, doubling to 5 min. */
+const backoff = { baseMs: 1_000, maxMs: 5 * 60_000 };
+const resyncMs = 15 * 60_000;
+const flushMs = 2_000;
+
+export interface ProvisionerSettings {
+  readonly driverName: string;
+  readonly nodeName: string;
+  /** this node in our topology key */
+  readonly topologyValue: string;
+  /** whether claims are taken before kube-controller-manager asks, where that makes no difference */
+  readonly early: boolean;
+  /** whether a new PV's phase is written too */
+  readonly writePhase: boolean;
+  /** whether Immediate claims that no node was chosen for are this node's */
+  readonly immediateOnThisNode: boolean;
+  /** unset: read from the API */
+  readonly clusterUid?: string;
+  readonly workers: number;
+  /** deadline of one driver call */
+  readonly timeoutMs: number;
+}
+
+export interface ProvisionerOptions {
+  readonly api: KubeApi;
+  readonly driver: CsiDriver;
+  /** unset: a driver of other people, whose records we cannot read */
+  readonly ledger?: VolumeLedger;
+  readonly settings: ProvisionerSettings;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+}
+
+/**
+ * external-provisioner's job for the claims and volumes of one node: claims become PVs, Released PVs are reclaimed.
+ * Everything that has to survive a crash is in the API or in the driver's records; a new process goes on from there.
+ */
+export class Provisioner {
+  readonly #options: ProvisionerOptions;
+  readonly #watches: Watches;
+  readonly #recorder: EventRecorder;
+  readonly #stopping = new AbortController();
+  readonly #undo: (() => void)[] = [];
+  #queues: readonly WorkQueue[] = [];
+
+  constructor(options: ProvisionerOptions) {
+    this.#options = options;
+    this.#watches = new Watches(options);
+    const { driverName, nodeName } = options.settings;
+    this.#recorder = new EventRecorder({ ...options, component: driverName, host: nodeName });
+  }
+
+  /**
+   * Resolves when the watches have synced and the loops run. Waits for a driver or an API server that is not there yet.
+   *
+   * @throws the signal's reason when it aborts first
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const stop = (): void => this.#stopping.abort(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    this.#undo.push(() => signal.removeEventListener('abort', stop));
+    if (signal.aborted) stop();
+    const inner = this.#stopping.signal;
+    const [info, clusterUid] = await Promise.all([
+      meetDriver(this.#options, inner),
+      this.#options.settings.clusterUid ?? readClusterUid(this.#options, inner),
+    ]);
+    inner.throwIfAborted();
+    const { settings, ledger } = this.#options;
+    const { driverName, nodeName, topologyValue } = settings;
+    const own: OwnSide = {
+      driverName: info.name,
+      nodeName,
+      topologyValue,
+      segments: nodeSegments(topologyValue),
+      ownDriver: info.name === driverName && ledger !== undefined,
+    };
+    if (info.name !== driverName) {
+      this.#options.log.warn(
+        { driver: info.name, configured: driverName },
+        'the driver has another name than configured; its own counts',
+      );
+    }
+    // another driver's volumes are none of the ledger's
+    await this.#run(own, own.ownDriver ? ledger : undefined, info.capabilities, clusterUid, inner);
+  }
+
+  /** Resolves when no call is under way any more. What was begun is gone on with by the next start. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the provisioner was stopped'));
+    for (const undo of this.#undo.splice(0)) undo();
+    await Promise.all(this.#queues.map((queue) => queue.idle()));
+    const late = new AbortController();
+    const cancel = this.#options.clock.after(flushMs, () => late.abort());
+    await this.#recorder.flush(late.signal).finally(cancel);
+  }
+
+  /** Whether the loops run on news and not on memories (readyz). */
+  isFresh(): boolean {
+    return this.#queues.length > 0 && !this.#stopping.signal.aborted && this.#watches.areFresh();
+  }
+
+  async #run(
+    own: OwnSide,
+    ledger: VolumeLedger | undefined,
+    capabilities: Awaited<ReturnType<CsiDriver['getControllerCapabilities']>>,
+    clusterUid: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { driver, settings, clock, log, metrics } = this.#options;
+    const watches = this.#watches;
+    const events = new OutcomeEvents(this.#recorder);
+    const calls = new DriverCalls({
+      driver,
+      driverName: own.driverName,
+      timeoutMs: settings.timeoutMs,
+      clock,
+      metrics,
+    });
+    const intents = new Intents({ ledger, clusterUid, clock });
+    const identity = `${clock.nowMs()}-${randomInt(10_000)}-${own.driverName}-${own.nodeName}`;
+    const shared = { ...this.#options, ...settings, watches, events, calls, own };
+    const claimLoop = new ClaimReconciler({
+      ...shared,
+      ledger,
+      intents,
+      slow: new SlowClaims(clock),
+      capabilities,
+      clusterUid,
+      identity,
+    });
+    const destruction = new VolumeDestruction({ ...shared, tellsRemoval: ledger !== undefined });
+    const volumeLoop = new VolumeReconciler({ ...shared, destruction });
+    const queue = { workers: settings.workers, backoff, clock, log, metrics };
+    const claims = new WorkQueue({
+      ...queue,
+      name: 'claims',
+      reconcile: (uid, signal) => claimLoop.reconcile(uid, signal),
+    });
+    const volumes = new WorkQueue({
+      ...queue,
+      name: 'volumes',
+      reconcile: (name, signal) => volumeLoop.reconcile(name, signal),
+    });
+
+    this.#listen({ claims, volumes, intents, events, own });
+    if (ledger !== undefined) {
+      const stop = ledger.onRemoved((volumeId) => {
+        for (const volume of watches.volumesOfHandle(volumeId)) volumes.add(volume.metadata.name);
+      });
+      this.#undo.push(stop);
+    }
+    await watches.start(signal);
+    sweepIntents(intents, (uid) => claims.add(uid), log, true);
+    claims.start(signal);
+    volumes.start(signal);
+    this.#queues = [claims, volumes];
+    this.#every(sweepMs, () => sweepIntents(intents, (uid) => claims.add(uid), log, false));
+    this.#every(resyncMs, () => {
+      for (const claim of watches.claims()) if (isOpen(claim)) claims.add(uidOf(claim));
+      for (const volume of watches.volumes())
+        if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
+    });
+    log.info(
+      { driver: own.driverName, node: own.nodeName, clusterUid, early: settings.early },
+      'the provisioner runs',
+    );
+  }
+
+  /** Which news wake which work. */
+  #listen({
+    claims,
+    volumes,
+    intents,
+    events,
+    own,
+  }: {
+    readonly claims: WorkQueue;
+    readonly volumes: WorkQueue;
+    readonly intents: Intents;
+    readonly events: OutcomeEvents;
+    readonly own: OwnSide;
+  }): void {
+    const watches = this.#watches;
+    watches.onClaim(({ previous, current }) => {
+      if (current !== undefined && (isOpen(current) || intents.has(uidOf(current))))
+        claims.add(uidOf(current));
+      if (previous === undefined || (current !== undefined && uidOf(previous) === uidOf(current))) return;
+      // gone, or made anew under the same name
+      claims.add(uidOf(previous));
+      for (const volume of watches.volumesNaming(previous)) this.#addVolume(volumes, volume, own);
+    });
+    watches.onVolume(({ previous, current }) => {
+      if (current !== undefined) this.#addVolume(volumes, current, own);
+      if (previous === undefined || (current !== undefined && uidOf(previous) === uidOf(current))) return;
+      events.forget(uidOf(previous));
+      volumes.add(previous.metadata.name);
+      // one that had the same data may have waited for this one's end
+      const handle = previous.spec.csi?.volumeHandle ?? '';
+      for (const volume of watches.volumesOfHandle(handle)) this.#addVolume(volumes, volume, own);
+    });
+    watches.onClass(({ current }) => {
+      if (current?.provisioner !== own.driverName) return;
+      for (const claim of watches.claimsOfClass(current.metadata.name))
+        if (isOpen(claim)) claims.add(uidOf(claim));
+    });
+  }
+
+  #addVolume(volumes: WorkQueue, volume: PersistentVolume, own: OwnSide): void {
+    if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
+  }
+
+  #every(periodMs: number, run: () => void): void {
+    let cancel = (): void => {};
+    const arm = (): void => {
+      cancel = this.#options.clock.after(periodMs, () => {
+        run();
+        arm();
+      });
+    };
+    arm();
+    this.#undo.push(() => cancel());
+  }
+}
+
+/** Whether anything is left to do for a claim. */
+function isOpen(claim: PersistentVolumeClaim): boolean {
+  return (claim.spec.volumeName ?? '') === '';
+}

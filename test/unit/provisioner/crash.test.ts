@@ -1,0 +1,237 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FakeCsiDriver } from '../../support/fake-csi-driver.ts';
+import { World } from './world.ts';
+
+/** One process's life: after `steps` calls have gone out it is dead, and nothing that it still does reaches anyone. */
+class Life {
+  #left: number;
+  readonly #diesAfterEffect: boolean;
+  isOver = false;
+
+  constructor(steps: number, diesAfterEffect: boolean) {
+    this.#left = steps;
+    this.#diesAfterEffect = diesAfterEffect;
+  }
+
+  /** The same object, whose calls count as steps of this life. */
+  wrap<T extends object>(target: T, steps: readonly string[]): T {
+    return new Proxy(target, {
+      get: (object, key) => {
+        const member: unknown = Reflect.get(object, key, object);
+        if (typeof member !== 'function') return member;
+        const call = member.bind(object) as (...parts: unknown[]) => unknown;
+        return steps.includes(String(key)) ? (...parts: unknown[]) => this.#step(() => call(...parts)) : call;
+      },
+    });
+  }
+
+  async #step(run: () => unknown): Promise<unknown> {
+    if (this.isOver) return new Promise(() => {});
+    if (this.#left > 0) {
+      this.#left -= 1;
+      return run();
+    }
+    this.isOver = true;
+    if (this.#diesAfterEffect) void Promise.resolve(run()).catch(() => {});
+    return new Promise(() => {});
+  }
+}
+
+const apiSteps = ['get', 'create', 'patch', 'remove'];
+const driverSteps = ['createVolume', 'deleteVolume', 'acknowledge'];
+
+let world: World;
+beforeEach(() => {
+  world = new World();
+});
+afterEach(() => world.end());
+
+/** A process that dies at its n-th write, and is watched until then. @returns whether it lived to do all that there was */
+async function live(
+  steps: number,
+  diesAfterEffect: boolean,
+  meanwhile: () => Promise<void>,
+): Promise<boolean> {
+  const life = new Life(steps, diesAfterEffect);
+  const signal = new AbortController();
+  await world.start(
+    {},
+    {
+      api: life.wrap(world.api, apiSteps),
+      driver: life.wrap<FakeCsiDriver>(world.driver, driverSteps),
+      isMortal: true,
+    },
+  );
+  await meanwhile();
+  signal.abort();
+  return !life.isOver;
+}
+
+describe('killed at any call, before or after its effect', () => {
+  for (const diesAfterEffect of [false, true]) {
+    const when = diesAfterEffect ? 'after' : 'before';
+
+    it(`provisions once and leaks nothing (${when})`, async () => {
+      let steps = 0;
+      for (let isDone = false; !isDone; steps += 1) {
+        world = new World();
+        isDone = await live(steps, diesAfterEffect, async () => {
+          world.claim();
+          await world.pass(500);
+        });
+        await world.start();
+        await world.pass(5_000);
+        expect(world.api.all('PersistentVolume').map(({ metadata }) => metadata.name)).toEqual(['pvc-uid-1']);
+        expect([...world.driver.volumes.keys()]).toEqual(['pvc-uid-1']);
+        expect(world.driver.unacknowledged()).toEqual([]);
+        expect(world.driver.deletes).toEqual([]);
+      }
+      expect(steps).toBeGreaterThan(4);
+    });
+
+    it(`leaves nothing of a claim that was deleted before the restart (${when})`, async () => {
+      let steps = 0;
+      for (let isDone = false; !isDone; steps += 1) {
+        world = new World();
+        isDone = await live(steps, diesAfterEffect, async () => {
+          world.claim();
+          await world.pass(500);
+        });
+        world.api.erase('PersistentVolumeClaim', 'shop/data');
+        world.release();
+        await world.start();
+        await world.pass(5_000);
+        expect(world.api.all('PersistentVolume')).toEqual([]);
+        expect([...world.driver.volumes.keys()]).toEqual([]);
+      }
+      expect(steps).toBeGreaterThan(4);
+    });
+
+    it(`reclaims to the end (${when})`, async () => {
+      let steps = 0;
+      for (let isDone = false; !isDone; steps += 1) {
+        world = new World();
+        const first = await world.start();
+        await world.bound();
+        await first.stop();
+        isDone = await live(steps, diesAfterEffect, async () => {
+          world.api.erase('PersistentVolumeClaim', 'shop/data');
+          world.release();
+          await world.pass(500);
+        });
+        await world.start();
+        await world.pass(5_000);
+        expect(world.api.all('PersistentVolume')).toEqual([]);
+        expect([...world.driver.volumes.keys()]).toEqual([]);
+      }
+      expect(steps).toBeGreaterThan(4);
+    });
+
+    it(`undoes what a claim left that got a static volume meanwhile (${when})`, async () => {
+      let steps = 0;
+      for (let isDone = false; !isDone; steps += 1) {
+        world = new World();
+        isDone = await live(steps, diesAfterEffect, async () => {
+          world.claim();
+          await world.pass(500);
+        });
+        const hasVolume = world.volume() !== undefined;
+        world.api.edit('PersistentVolumeClaim', 'shop/data', (claim) => {
+          claim.spec.volumeName = hasVolume ? 'pvc-uid-1' : 'static-1';
+        });
+        await world.start();
+        await world.pass(5_000);
+        expect([...world.driver.volumes.keys()]).toEqual(hasVolume ? ['pvc-uid-1'] : []);
+        expect(world.driver.unacknowledged()).toEqual([]);
+      }
+      expect(steps).toBeGreaterThan(4);
+    });
+  }
+});
+
+describe('a restart', () => {
+  it('sweeps nothing while the API does not answer', async () => {
+    await live(2, false, async () => {
+      world.claim();
+      await world.pass(500);
+    });
+    world.api.erase('PersistentVolumeClaim', 'shop/data');
+    const volumes = world.driver.volumes.size;
+    expect(volumes).toBe(1);
+    world.api.goDeaf();
+    await world.start();
+    await world.pass(10 * 60_000);
+    expect(world.driver.volumes.size).toBe(volumes);
+    world.api.hearAgain();
+    await world.pass(60_000);
+    expect(world.driver.volumes.size).toBe(0);
+  });
+
+  it('leaves a volume alone whose PV was seen and is gone', async () => {
+    const first = await world.start();
+    await world.bound();
+    await first.stop();
+    world.api.edit('PersistentVolume', 'pvc-uid-1', (volume) => void (volume.metadata.finalizers = []));
+    world.api.erase('PersistentVolume', 'pvc-uid-1');
+    world.api.erase('PersistentVolumeClaim', 'shop/data');
+    await world.start();
+    await world.pass(60 * 60_000);
+    expect([...world.driver.volumes.keys()]).toEqual(['pvc-uid-1']);
+    expect(world.driver.deletes).toEqual([]);
+  });
+
+  it('leaves the volumes of another cluster alone', async () => {
+    await live(2, false, async () => {
+      world.claim();
+      await world.pass(500);
+    });
+    expect(world.driver.unacknowledged()).toHaveLength(1);
+    world.api.erase('PersistentVolumeClaim', 'shop/data');
+    await world.start({ clusterUid: 'cluster-2' });
+    await world.pass(60 * 60_000);
+    expect([...world.driver.volumes.keys()]).toEqual(['pvc-uid-1']);
+  });
+});
+
+describe('the provisioner', () => {
+  it('is fresh when its watches are, and not before or after', async () => {
+    world.api.goDeaf();
+    const provisioner = await world.start();
+    expect(provisioner.isFresh()).toBe(false);
+    world.api.hearAgain();
+    await world.pass(60_000);
+    expect(provisioner.isFresh()).toBe(true);
+    world.api.goDeaf();
+    await world.pass(120_000);
+    expect(provisioner.isFresh()).toBe(false);
+    world.api.hearAgain();
+    await world.pass(60_000);
+    expect(provisioner.isFresh()).toBe(true);
+    await provisioner.stop();
+    expect(provisioner.isFresh()).toBe(false);
+  });
+
+  it('waits for a driver that is not up yet', async () => {
+    let tries = 0;
+    const driver = Object.create(world.driver) as FakeCsiDriver;
+    Object.defineProperty(driver, 'getPluginInfo', {
+      value: async () => {
+        tries += 1;
+        if (tries < 3) throw new Error('connect ENOENT');
+        return { name: 'loam.dev', vendorVersion: '0' };
+      },
+    });
+    const wrapped = new Proxy(world.driver, {
+      get: (object, key) => {
+        if (key === 'getPluginInfo') return driver.getPluginInfo.bind(driver);
+        const member: unknown = Reflect.get(object, key, object);
+        return typeof member === 'function' ? (member.bind(object) as unknown) : member;
+      },
+    });
+    await world.start({}, { driver: wrapped });
+    world.claim();
+    await world.pass(5_000);
+    expect(tries).toBe(3);
+    expect(world.volume()).toBeDefined();
+  });
+});

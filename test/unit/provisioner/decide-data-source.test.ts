@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest';
+import type { TypedReference } from '../../../src/kube/objects.ts';
+import type { ControllerCapability } from '../../../src/model/csi-driver.ts';
+import { decideDataSource } from '../../../src/provisioner/decide-data-source.ts';
+import { aClaim } from '../../support/kube-objects.ts';
+
+const snapshot = { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'monday' };
+const claim = { kind: 'PersistentVolumeClaim', name: 'old' };
+
+const table: [
+  what: string,
+  source: TypedReference,
+  can: ControllerCapability[],
+  kind: string,
+  reason: RegExp,
+][] = [
+  [
+    'a snapshot of another group is a populator’s',
+    { ...snapshot, apiGroup: 'x.example' },
+    [],
+    'populator',
+    /populator/,
+  ],
+  [
+    'a claim of some group is a populator’s',
+    { ...claim, apiGroup: 'x.example' },
+    [],
+    'populator',
+    /populator/,
+  ],
+  ['an unknown kind is a populator’s', { kind: 'ConfigMap', name: 'seed' }, [], 'populator', /populator/],
+  ['a source without a name is refused', { ...claim, name: '' }, [], 'refuse', /has no name/],
+  [
+    'a source in another namespace is refused',
+    { ...claim, namespace: 'other' },
+    [],
+    'refuse',
+    /another namespace/,
+  ],
+  [
+    'a restore without the capability is refused',
+    snapshot,
+    [],
+    'refuse',
+    /driver cannot restore snapshot monday/,
+  ],
+  [
+    'a restore with it is not served yet',
+    snapshot,
+    ['CREATE_DELETE_SNAPSHOT'],
+    'refuse',
+    /does not restore snapshots yet/,
+  ],
+  ['a clone without the capability is refused', claim, [], 'refuse', /driver cannot clone claim old/],
+  [
+    'a clone with it is not served yet',
+    { ...claim, namespace: 'shop' },
+    ['CLONE_VOLUME'],
+    'refuse',
+    /does not clone claims yet/,
+  ],
+];
+
+describe('decideDataSource', () => {
+  it('has nothing to say of a claim that begins empty', () => {
+    expect(decideDataSource(aClaim(), new Set())).toEqual({ kind: 'empty' });
+  });
+
+  it.each(table)('%s', (_what, source, can, kind, reason) => {
+    const decision = decideDataSource(aClaim({ spec: { dataSource: source } }), new Set(can));
+    expect(decision).toMatchObject({ kind, reason: expect.stringMatching(reason) as string });
+  });
+
+  it('reads dataSourceRef where dataSource is absent', () => {
+    const decision = decideDataSource(
+      aClaim({ spec: { dataSourceRef: { kind: 'Image', name: 'seed' } } }),
+      new Set(),
+    );
+    expect(decision.kind).toBe('populator');
+  });
+});

@@ -1,0 +1,51 @@
+import { describe, expect, it } from 'vitest';
+import type { PersistentVolume } from '../../../src/kube/objects.ts';
+import { provisionerFinalizer } from '../../../src/provisioner/annotations.ts';
+import { decideFinalizer } from '../../../src/provisioner/decide-finalizer.ts';
+import { aPersistentVolume } from '../../support/kube-objects.ts';
+
+const without = { metadata: { finalizers: ['kubernetes.io/pv-protection'] } };
+const table: [what: string, volume: PersistentVolume, kind: string][] = [
+  ['Retain with it: off', aPersistentVolume({ spec: { persistentVolumeReclaimPolicy: 'Retain' } }), 'remove'],
+  [
+    'Recycle with it: off',
+    aPersistentVolume({ spec: { persistentVolumeReclaimPolicy: 'Recycle' } }),
+    'remove',
+  ],
+  [
+    'Retain without it: nothing',
+    aPersistentVolume({ ...without, spec: { persistentVolumeReclaimPolicy: 'Retain' } }),
+    'keep',
+  ],
+  ['Delete with it: nothing', aPersistentVolume(), 'keep'],
+  ['Delete without it, Bound: on', aPersistentVolume(without), 'add'],
+  [
+    'Delete without it, Released: nothing',
+    aPersistentVolume({ ...without, status: { phase: 'Released' } }),
+    'keep',
+  ],
+  [
+    'Delete without it, Available: nothing',
+    aPersistentVolume({ ...without, status: { phase: 'Available' } }),
+    'keep',
+  ],
+  [
+    'Delete without it, terminating: nothing',
+    aPersistentVolume({ metadata: { finalizers: [], deletionTimestamp: '2026-01-01T00:00:00Z' } }),
+    'keep',
+  ],
+  [
+    'Retain with it, terminating: off, so that the PV can go and the storage stays',
+    aPersistentVolume({
+      metadata: { finalizers: [provisionerFinalizer], deletionTimestamp: '2026-01-01T00:00:00Z' },
+      spec: { persistentVolumeReclaimPolicy: 'Retain' },
+    }),
+    'remove',
+  ],
+];
+
+describe('decideFinalizer', () => {
+  it.each(table)('%s', (_what, volume, kind) => {
+    expect(decideFinalizer(volume).kind).toBe(kind);
+  });
+});
