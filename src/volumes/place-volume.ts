@@ -80,7 +80,8 @@ export function readDisks(candidates: readonly Candidate[]): Promise<readonly Di
 /**
  * Chooses the candidate with most room. Synchronous, so that the caller can reserve before anybody else counts.
  *
- * @throws StorageError 'size-out-of-range' where no pool could ever hold it; 'out-of-space' where none can now
+ * @throws StorageError 'out-of-space', saying whether waiting helps. Never OUT_OF_RANGE: another node's pool may hold what none
+ *   of this one's ever could, and only RESOURCE_EXHAUSTED has the scheduler look for that node
  */
 export function choosePlacement(
   wanted: WantedVolume,
@@ -112,7 +113,8 @@ export function choosePlacement(
   }
   if (best !== undefined) return { pool: best.pool, offer: best.offer, spec: best.spec };
   const needs = `volume ${wanted.name} needs ${formatBytes(wantedBytes)}, ${shortages.join('; ')}`;
-  if (!isPossible) throw new StorageError('size-out-of-range', `${needs}; ask for less`);
+  if (!isPossible)
+    throw new StorageError('out-of-space', `${needs}; ask for less, or use a node with larger pools`);
   const missing = pools.unavailable().map((pool) => `; pool ${pool.name} is unavailable (${pool.why})`);
   throw new StorageError(
     'out-of-space',

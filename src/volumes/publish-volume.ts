@@ -30,7 +30,7 @@ export async function publishVolume(
   requireVolumeId(volumeId);
   const path = await readPath(environment, 'target path', targetPath);
   const stagingPath = await readPath(environment, 'staging path', request.stagingTargetPath);
-  await environment.locks.run(volumeId, 'its publishing', async () => {
+  await environment.locks.runInTurn(volumeId, 'its publishing', call.signal, async () => {
     const located = await requireVolume(environment, request);
     const isReadonly = request.readonly || request.capability.accessMode.endsWith('READER_ONLY');
     const wanted = publicationOf('publish', path, isReadonly, request, located.pool.uuid);
@@ -136,7 +136,7 @@ export async function unpublishVolume(
   requireVolumeId(volumeId);
   const path = await readPath(environment, 'target path', targetPath);
   const { publications, targets } = environment;
-  await environment.locks.run(volumeId, 'its unpublishing', async () => {
+  await environment.locks.runInTurn(volumeId, 'its unpublishing', call.signal, async () => {
     try {
       const mount = await publications.mountAt(path);
       const isRemembered = publications.at(path)?.volumeId === volumeId;
