@@ -56,7 +56,13 @@ export interface Backend {
   unstage(place: VolumePlace, spec: VolumeSpec, stagingPath: string, call: CallContext): Promise<void>;
 
   /** Lets the staged volume appear at the target path (bind mount, or the device). Creates the last component of the target. */
-  publish(place: VolumePlace, spec: VolumeSpec, stagingPath: string, target: MountIntent, call: CallContext): Promise<void>;
+  publish(
+    place: VolumePlace,
+    spec: VolumeSpec,
+    stagingPath: string,
+    target: MountIntent,
+    call: CallContext,
+  ): Promise<void>;
 
   /**
    * Everything that still holds the volume on this node: mounts of its directory or file system, loop devices, by a text for

@@ -39,6 +39,8 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
   readonly input?: string;
+  /** of ours, open in the command as its descriptor 3; not together with `input` */
+  readonly descriptor?: number;
 }
 
 const stderrTailLength = 4096;
@@ -63,7 +65,7 @@ export async function run(
     timeout: timeoutMs,
     forceKillAfterDelay: killDelayMs,
     cancelSignal: options.signal,
-    ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+    ...inputOf(options),
   });
   if (!result.failed) return { stdout: result.stdout };
   if (result.isCanceled) throwIfAborted(options.signal, command);
@@ -79,6 +81,11 @@ export async function run(
     describeFailure(command, outcome, { timeoutMs, endedBy: result.signal, cause: result.originalMessage }),
     outcome,
   );
+}
+
+function inputOf({ input, descriptor }: RunOptions) {
+  if (descriptor !== undefined) return { stdio: ['ignore', 'pipe', 'pipe', descriptor] as const };
+  return input === undefined ? { stdin: 'ignore' as const } : { input };
 }
 
 /** The sentence for people: what ended the command and the last thing that it said. */
@@ -125,6 +132,7 @@ const packages: Record<string, string> = {
   losetup: 'mount',
   unshare: 'util-linux',
   fallocate: 'util-linux',
+  flock: 'util-linux',
   blkid: 'util-linux',
   mknod: 'coreutils',
 };

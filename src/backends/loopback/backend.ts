@@ -1,0 +1,167 @@
+import { realpath } from 'node:fs/promises';
+import { checkMountFlags } from '../../host/mount-flags.ts';
+import { faultOf, metadataBytes } from '../../host/filesystems.ts';
+import { imageSize } from '../../host/images.ts';
+import { attach, detach, isCandidate } from '../../host/loop-devices.ts';
+import { mountAt, readMounts } from '../../host/mountinfo.ts';
+import { canonicalTarget, ensureMounted, ensureUnmounted } from '../../host/mounts.ts';
+import { kindAt } from '../../host/path-facts.ts';
+import { CommandError } from '../../host/run.ts';
+import { ensureTargetDirectory } from '../../host/targets.ts';
+import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
+import { isReason, StorageError } from '../../model/errors.ts';
+import type { UsageEntry } from '../../model/node-driver.ts';
+import { fsTypes } from '../../model/class-parameters.ts';
+import type { VolumeSpec } from '../../model/volume.ts';
+import type { Backend, BackendFeatures, BackendProbe, MountIntent, VolumePlace } from '../backend.ts';
+import { fileSystemEntries } from '../file-system-entries.ts';
+import { poolFault } from '../pool-fault.ts';
+import { publishDirectory } from '../publish-directory.ts';
+import { createVolumeImage, fsTypeOf, imagePathOf, verifyImage } from './create-image.ts';
+import { deviceBehind, heldDevices, usersOfImage } from './holders.ts';
+import { probeImages } from './probe.ts';
+import { publishDevice, stageDevice } from './publish-device.ts';
+
+/**
+ * A volume is an image file, attached to a loop device: mounted with a file system of its own, or given out as the device.
+ * The image's size is the limit, whatever the pod does. What is attached and mounted is read from the kernel each time.
+ */
+export class LoopbackBackend implements Backend {
+  readonly name = 'loopback';
+  readonly features: BackendFeatures = { fsTypes, block: true, thick: true };
+  readonly #poolPaths: readonly string[];
+
+  /** @param options.poolPaths no target may lie in one of these */
+  constructor(options: { readonly poolPaths?: readonly string[] } = {}) {
+    this.#poolPaths = options.poolPaths ?? [];
+  }
+
+  async probe(scratch: VolumePlace, signal: AbortSignal): Promise<BackendProbe> {
+    return probeImages(scratch, signal);
+  }
+
+  initialBytes(spec: VolumeSpec): bigint {
+    if (spec.provisioning === 'thick') return spec.sizeBytes;
+    return spec.accessType === 'block' ? 0n : metadataBytes(fsTypeOf(spec), spec.sizeBytes);
+  }
+
+  async create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void> {
+    await createVolumeImage(place, spec, call.signal);
+  }
+
+  async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
+    const image = imagePathOf(place);
+    await verifyImage(image, await imageSize(image), spec);
+    if (spec.accessType === 'block') return stageDevice(place, spec, intent.readonly, call.signal);
+    checkMountFlags(intent.mountFlags, fsTypeOf(spec));
+    const target = await ensureTargetDirectory(intent.path, { outside: this.#poolPaths });
+    const { path: source } = await attach(image, { directIo: true, readonly: false, signal: call.signal });
+    const { readonly, mountFlags: flags } = intent;
+    try {
+      await ensureMounted({ source, target, fsType: fsTypeOf(spec), flags, readonly, signal: call.signal });
+    } catch (error) {
+      await this.release(place, spec, AbortSignal.timeout(10_000));
+      throw mountFailure(error, image, spec);
+    }
+  }
+
+  async unstage(place: VolumePlace, spec: VolumeSpec, stagingPath: string, call: CallContext): Promise<void> {
+    if (spec.accessType === 'mount') await ensureUnmounted(stagingPath, call.signal);
+    const held = await heldDevices(place, call.signal);
+    const published = held.flatMap(({ nodeMounts }) => nodeMounts)[0];
+    if (published !== undefined) {
+      // detached, its number could be given to another volume while a pod still has the node
+      throw new StorageError(
+        'in-use',
+        `volume ${spec.id} is still published at ${published.mountPoint}; unpublish it first`,
+      );
+    }
+    // with a mount left somewhere the device stays until that goes
+    for (const { device } of held) await detach(device.path, call.signal);
+  }
+
+  async publish(
+    place: VolumePlace,
+    spec: VolumeSpec,
+    stagingPath: string,
+    target: MountIntent,
+    call: CallContext,
+  ): Promise<void> {
+    const options = { fsType: fsTypeOf(spec), outside: this.#poolPaths, signal: call.signal };
+    if (spec.accessType === 'block') return publishDevice(place, spec, target, options);
+    if (!(await isStaged(place, stagingPath))) {
+      throw new StorageError(
+        'not-staged',
+        `volume ${spec.id} is not staged at ${stagingPath}; stage it first`,
+      );
+    }
+    return publishDirectory(stagingPath, target, options);
+  }
+
+  async users(place: VolumePlace, spec: VolumeSpec): Promise<readonly string[]> {
+    return usersOfImage(place, spec);
+  }
+
+  async release(place: VolumePlace, _spec: VolumeSpec, signal: AbortSignal): Promise<void> {
+    for (const { device, mounts, nodeMounts } of await heldDevices(place, signal)) {
+      if (mounts.length === 0 && nodeMounts.length === 0) await detach(device.path, signal);
+    }
+  }
+
+  async usage(_place: VolumePlace, spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]> {
+    if (spec.accessType === 'mount') return fileSystemEntries(volumePath);
+    if ((await kindAt(volumePath)) === 'absent') {
+      throw new StorageError('path-not-found', `nothing is published at ${volumePath}`);
+    }
+    return [{ unit: 'BYTES', total: spec.sizeBytes, available: 0n, used: 0n }];
+  }
+
+  async condition(place: VolumePlace, spec: VolumeSpec): Promise<VolumeCondition> {
+    const fault = await conditionFault(place, spec);
+    return fault === undefined
+      ? { abnormal: false, message: 'the image is there' }
+      : { abnormal: true, message: fault };
+  }
+}
+
+async function conditionFault(place: VolumePlace, spec: VolumeSpec): Promise<string | undefined> {
+  const image = imagePathOf(place);
+  try {
+    await verifyImage(image, await imageSize(image), spec);
+  } catch (error) {
+    if (isReason(error, 'data-loss')) return error.message;
+    throw error;
+  }
+  const ofPool = poolFault(await readMounts(), await realpath(place.path));
+  if (ofPool !== undefined || spec.accessType === 'block') return ofPool;
+  for (const { device, mounts } of await heldDevices(place, AbortSignal.timeout(30_000))) {
+    const ofFileSystem = await faultOf(device.path, fsTypeOf(spec));
+    if (ofFileSystem !== undefined) return ofFileSystem;
+    // mounted writable, and the kernel made it read-only since
+    const stopped = mounts.find(
+      (mount) => mount.superOptions.includes('ro') && !mount.options.includes('ro'),
+    );
+    if (stopped !== undefined)
+      return `its file system at ${stopped.mountPoint} became read-only after an error`;
+  }
+  return undefined;
+}
+
+async function isStaged(place: VolumePlace, stagingPath: string): Promise<boolean> {
+  const staged = mountAt(await readMounts(), await canonicalTarget(stagingPath).catch(() => stagingPath));
+  if (staged === undefined || staged.root !== '/') return false;
+  const device = deviceBehind(staged);
+  return device !== undefined && isCandidate(device.backingFile, imagePathOf(place));
+}
+
+function mountFailure(error: unknown, image: string, spec: VolumeSpec): unknown {
+  const isDamaged =
+    error instanceof CommandError &&
+    /wrong fs type|bad superblock|structure needs cleaning/i.test(error.stderr);
+  if (!isDamaged) return error;
+  return new StorageError(
+    'data-loss',
+    `the ${fsTypeOf(spec)} on ${image} cannot be mounted: ${error.message}; run its fsck on a copy of the image`,
+    { cause: error },
+  );
+}

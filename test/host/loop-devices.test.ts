@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createImage } from '../../src/host/images.ts';
+import { attach, detach, devicesOf } from '../../src/host/loop-devices.ts';
+import { makeScratchPool, whyNoMounts, type ScratchPool } from '../support/scratch-pool.ts';
+
+const why = whyNoMounts();
+const signal = AbortSignal.timeout(60_000);
+const writable = { directIo: true, readonly: false, signal };
+
+/** A /dev as containers have it: made once, so that later loop devices do not appear in it. */
+const staticDev = `mount -t tmpfs tmpfs "$1" &&
+  mknod "$1/null" c 1 3 && mknod "$1/loop-control" c 10 237 && mount --move "$1" /dev && shift && exec "$@"`;
+
+describe.skipIf(why !== undefined)(`loop devices${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+  let pool: ScratchPool;
+  let image: string;
+  beforeEach(async () => {
+    pool = makeScratchPool('plain');
+    mkdirSync(join(pool.poolPath, 'v1'));
+    image = join(pool.poolPath, 'v1/image');
+    await createImage(image, { sizeBytes: 1n << 20n, thick: false, signal });
+  });
+  afterEach(async () => {
+    try {
+      await expect.poll(() => pool.leftovers(), { timeout: 5000, interval: 20 }).toEqual([]);
+    } finally {
+      pool.remove();
+    }
+  });
+
+  it('are attached once for each access, and tell how they read and write', async () => {
+    const first = await attach(image, writable);
+    expect(first).toMatchObject({ backingFile: image, readonly: false, goesWhenUnused: false });
+    expect(await attach(image, writable)).toEqual(first);
+    const direct = readFileSync(`/sys/block/${first.path.slice(5)}/loop/dio`, 'utf8').trim() === '1';
+    expect(first.directIo).toBe(direct);
+    const second = await attach(image, { ...writable, readonly: true });
+    expect(second.path).not.toBe(first.path);
+    expect(second.readonly).toBe(true);
+    for (const { path } of [first, second, second]) await detach(path, signal);
+    expect(await devicesOf(image, signal)).toEqual([]);
+  });
+
+  it('are attached where direct I/O is not to be had', async () => {
+    const place = join(pool.basePath, 'tmpfs/v1');
+    mkdirSync(join(pool.basePath, 'tmpfs'));
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', join(pool.basePath, 'tmpfs')]);
+    mkdirSync(place);
+    const inMemory = join(place, 'image');
+    await createImage(inMemory, { sizeBytes: 1n << 20n, thick: false, signal });
+    const device = await attach(inMemory, writable);
+    await detach(device.path, signal);
+    await expect.poll(() => devicesOf(inMemory, signal), { timeout: 5000 }).toEqual([]);
+    execFileSync('umount', [join(pool.basePath, 'tmpfs')]);
+  });
+
+  it('are found after their image was renamed, and not for a new image of the old name', async () => {
+    const device = await attach(image, writable);
+    mkdirSync(join(pool.poolPath, 'trash'));
+    renameSync(join(pool.poolPath, 'v1'), join(pool.poolPath, 'trash/v1.17'));
+    const moved = join(pool.poolPath, 'trash/v1.17/image');
+    expect((await devicesOf(moved, signal)).map(({ path }) => path)).toEqual([device.path]);
+    mkdirSync(join(pool.poolPath, 'v1'));
+    writeFileSync(image, Buffer.alloc(4096));
+    expect(await devicesOf(image, signal)).toEqual([]);
+    await detach(device.path, signal);
+  });
+
+  it('are found when their image was removed, until a new one has its name', async () => {
+    const device = await attach(image, writable);
+    const kept = join(pool.basePath, 'kept');
+    linkSync(image, kept);
+    rmSync(image);
+    expect((await devicesOf(image, signal)).map(({ path }) => path)).toEqual([device.path]);
+    writeFileSync(image, Buffer.alloc(4096));
+    expect(await devicesOf(image, signal)).toEqual([]);
+    await detach(device.path, signal);
+  });
+
+  it('are found through another name of the pool, as after a restart in a new container', async () => {
+    const alias = join(pool.basePath, 'alias');
+    mkdirSync(alias);
+    const device = await attach(image, writable);
+    execFileSync('mount', ['--bind', pool.poolPath, alias]);
+    expect((await devicesOf(join(alias, 'v1/image'), signal)).map(({ path }) => path)).toEqual([device.path]);
+    execFileSync('umount', [alias]);
+    await detach(device.path, signal);
+  });
+
+  it('get their nodes made in a /dev that does not make them itself', () => {
+    const dev = join(pool.basePath, 'dev');
+    mkdirSync(dev);
+    const program = join(import.meta.dirname, 'programs/attach-image.ts');
+    const command = ['sh', dev, process.execPath, '--no-warnings', program, image];
+    const output = execFileSync('unshare', ['--mount', 'sh', '-c', staticDev, ...command], {
+      encoding: 'utf8',
+    });
+    expect(JSON.parse(output)).toMatchObject({ isThere: true, left: 0 });
+  });
+
+  it('say what the kernel said when they cannot be had', async () => {
+    await expect(attach(join(pool.poolPath, 'v1/none'), writable)).rejects.toThrow(
+      /loop devices cannot be attached: losetup failed .*No such file/,
+    );
+  });
+});
