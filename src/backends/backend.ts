@@ -45,7 +45,8 @@ export interface Backend {
   initialBytes(spec: VolumeSpec): bigint;
 
   /**
-   * Makes the data below `place`, which exists and is empty or holds a half-made attempt. Durable when it resolves.
+   * Makes the data below `place`, which exists and is empty or holds a half-made attempt. Durable once `place` itself is synced,
+   * which the commit of the record does.
    * @throws StorageError 'out-of-space' | 'host-failure'; then `place` may hold leftovers, which the caller removes
    */
   create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void>;

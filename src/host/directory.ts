@@ -51,14 +51,10 @@ export class Directory {
 
   /** Makes the directory where it is absent, gives it exactly these permission bits and opens it. Not durable before `sync`. */
   async ensureChild(name: string, mode: number): Promise<Directory> {
-    await this.#named(async () => {
-      try {
-        await mkdir(this.entry(name), { mode });
-      } catch (error) {
-        if (errorCode(error) !== 'EEXIST') throw error;
-      }
-    });
+    const isNew = await this.#made(name, mode);
     const child = await this.openChild(name);
+    // no umask takes the owner's bits, so that a new private directory has its mode already
+    if (isNew && (mode & 0o077) === 0) return child;
     try {
       // the umask has its say in mkdir, and an older one may have other bits
       await chmod(descriptorPath(child.fd), mode);
@@ -67,6 +63,11 @@ export class Directory {
       throw error;
     }
     return child;
+  }
+
+  /** Makes a directory that must not be there yet and opens it; undefined where something has that name. For the owner only. */
+  async makePrivateChild(name: string): Promise<Directory | undefined> {
+    return (await this.#made(name, 0o700)) ? this.openChild(name) : undefined;
   }
 
   /** Names below, in no order. For directories of our own making: bytes that are not UTF-8 do not survive here. */
@@ -102,6 +103,19 @@ export class Directory {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Whether it was made now; false where something of that name is there. */
+  async #made(name: string, mode: number): Promise<boolean> {
+    return this.#named(async () => {
+      try {
+        await mkdir(this.entry(name), { mode });
+        return true;
+      } catch (error) {
+        if (errorCode(error) !== 'EEXIST') throw error;
+        return false;
+      }
+    });
   }
 
   async #named<T>(act: () => Promise<T>): Promise<T> {

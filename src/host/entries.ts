@@ -6,12 +6,23 @@ import { temporaryPrefix } from './durable-file.ts';
 
 /** Makes a symbolic link, in the place of whatever file or link had the name. Atomic, not durable. */
 export async function replaceLink(dir: Directory, name: string, target: string): Promise<void> {
+  if (await linkWhereAbsent(dir, name, target)) return;
   const temporary = dir.entry(`${temporaryPrefix}${randomBytes(9).toString('hex')}`);
   await symlink(target, temporary);
   try {
     await rename(temporary, dir.entry(name));
   } catch (error) {
     await unlink(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+async function linkWhereAbsent(dir: Directory, name: string, target: string): Promise<boolean> {
+  try {
+    await symlink(target, dir.entry(name));
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return false;
     throw error;
   }
 }

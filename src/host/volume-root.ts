@@ -1,4 +1,4 @@
-import { chmod, chown, stat } from 'node:fs/promises';
+import { chmod, chown, rename, stat } from 'node:fs/promises';
 import { StorageError } from '../model/errors.ts';
 import { descriptorPath } from './descriptor.ts';
 import { Directory } from './directory.ts';
@@ -13,7 +13,8 @@ export interface RootOwner {
 
 /**
  * Makes a directory with exactly these permissions. It gets its name last, so that one of that name is finished and is
- * never changed again: what its users made of it stays. Durable when it resolves.
+ * never changed again: what its users made of it stays. Durable once its parent is synced, which whoever commits the
+ * volume's record in there does anyway.
  *
  * @throws StorageError 'host-failure' where the owner cannot be set, as in a user namespace
  */
@@ -29,7 +30,7 @@ export async function createRootDirectory(parentPath: string, name: string, owne
     } finally {
       await child.close();
     }
-    await parent.rename(temporaryName, parent, name);
+    await rename(parent.entry(temporaryName), parent.entry(name));
   } finally {
     await parent.close();
   }

@@ -117,6 +117,8 @@ export class Transport {
         method,
         signal,
         body: body?.text ?? null,
+        // else undici closes the connection after every DELETE that has a body, as all of ours do
+        reset: false,
         headers: {
           ...connection.headers,
           accept: 'application/json',

@@ -8,6 +8,7 @@ import { systemClock } from '../model/system-clock.ts';
 import { labelValueOf } from '../model/topology-value.ts';
 import { createLog } from '../observe/log.ts';
 import { MetricsRegistry } from '../observe/metrics.ts';
+import { watchProcess } from '../observe/process-metrics.ts';
 import { type Check, startStatusServer } from '../observe/status-server.ts';
 import { Provisioner } from '../provisioner/provisioner.ts';
 import { Closers } from './closers.ts';
@@ -28,6 +29,7 @@ export async function runNode(config: Config, signal: AbortSignal): Promise<void
   const log = createLog(config.logLevel, { node: config.nodeName });
   const metrics = new MetricsRegistry();
   metrics.gauge('loam_build_info', { version }, 1);
+  watchProcess(metrics);
   const context: ProcessContext = { clock: systemClock, log, metrics, signal };
   const checks: Check[] = [];
   const closers = new Closers(log);
@@ -44,7 +46,10 @@ export async function runNode(config: Config, signal: AbortSignal): Promise<void
     closers.add('volumes', () => stack.stop());
     checks.push({ name: 'pools', kind: 'ready', problem: () => poolProblem(stack) });
     await serveCsi(config, stack, context, checks, closers);
-    if (config.kube !== undefined) startProvisioner(config, stack, context, checks, closers);
+    if (config.kube !== undefined) {
+      const provisioner = startProvisioner(config, stack, context, checks, closers);
+      metrics.onCollect(() => provisioner.measure());
+    }
     checks.splice(checks.indexOf(starting), 1);
     await aborted(signal);
     log.info({}, 'shutting down');
@@ -95,7 +100,7 @@ function startProvisioner(
   context: ProcessContext,
   checks: Check[],
   closers: Closers,
-): void {
+): Provisioner {
   const { log, metrics, signal } = context;
   const api: KubeApi & { close(): Promise<void> } = createKubeApi(
     loadKubeAccess(config.kube?.kubeconfigPath),
@@ -130,6 +135,7 @@ function startProvisioner(
   provisioner.start(signal).catch((error: unknown) => {
     if (!signal.aborted) log.error({ error }, 'the provisioner does not run');
   });
+  return provisioner;
 }
 
 function poolProblem({ pools, controller }: VolumeStack): string | undefined {

@@ -1,3 +1,4 @@
+import type { Directory } from '../host/directory.ts';
 import type { CallContext, CreateVolumeRequest, DriverVolume } from '../model/csi-driver.ts';
 import { messageOf, StorageError } from '../model/errors.ts';
 import { admits } from '../model/topology.ts';
@@ -86,17 +87,19 @@ async function makeVolume(
   );
   const intent = reserve(environment, wanted, placement);
   const { pool } = placement;
-  let isOurs = false;
+  // a folder of that name without a record of ours may hold somebody's data: it is never undone
+  let isForeign = false;
   try {
     if (call.signal.aborted) throw callError(undefined, call, doing);
-    await refuseForeign(pool, intent);
-    isOurs = true;
-    const record = await writeVolume(environment, pool, intent, call);
+    const directory = await pool.volumes.makePrivateChild(intent.spec.id);
+    isForeign = directory === undefined;
+    if (directory === undefined) throw foreignFolder(pool, intent);
+    const record = await writeVolume(environment, pool, intent, directory, call);
     return driverVolumeOf(record, pool.uuid, environment.topology);
   } catch (error) {
     const failure = callError(error, call, doing);
-    if (isOurs) await undo(environment, pool, intent, failure);
-    else pool.records.forget(intent.spec.id);
+    if (isForeign) pool.records.forget(intent.spec.id);
+    else await undo(environment, pool, intent, failure);
     throw failure;
   } finally {
     pool.allocating.delete(wanted.id);
@@ -129,26 +132,25 @@ function reserve(
   return intent;
 }
 
-/** A folder of that name without a record of ours may hold somebody's data. */
-async function refuseForeign(pool: Pool, { spec }: VolumeRecord): Promise<void> {
-  if (!(await pool.volumes.exists(spec.id))) return;
-  throw new StorageError(
+function foreignFolder(pool: Pool, { spec }: VolumeRecord): StorageError {
+  return new StorageError(
     'data-loss',
     `${pool.place(spec.id).path} is there without a record; look at it and move it away`,
   );
 }
 
+/** Closes the volume's directory in any case. */
 async function writeVolume(
   environment: VolumeEnvironment,
   pool: Pool,
   intent: VolumeRecord,
+  directory: Directory,
   call: CallContext,
 ): Promise<VolumeRecord> {
   const { id } = intent.spec;
   const { reached } = environment;
-  await reached?.('reserved', id);
-  const directory = await pool.volumes.ensureChild(id, 0o700);
   try {
+    await reached?.('reserved', id);
     await pool.records.writeIntent(directory, intent);
     await reached?.('intent', id);
     const backend = backendOf(environment, intent.spec.backend);
@@ -160,6 +162,7 @@ async function writeVolume(
     ]);
     await reached?.('data', id);
     const record: VolumeRecord = { ...intent, state: 'ready' };
+    // its flush of the directory is what makes the data's name durable, too
     await pool.records.write(directory, record);
     pool.records.put(record);
     await reached?.('commit', id);

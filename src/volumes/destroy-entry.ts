@@ -1,6 +1,7 @@
 import { errorCode } from '../host/descriptor.ts';
 import type { Directory } from '../host/directory.ts';
 import { writeDurably } from '../host/durable-file.ts';
+import { removeFile, removeIfEmpty } from '../host/entries.ts';
 import { eraseTree } from '../host/erase-tree.ts';
 import type { Pace } from '../host/pace.ts';
 import { removeTree } from '../host/remove-tree.ts';
@@ -36,8 +37,23 @@ export async function destroyEntry(trash: Directory, name: string, options: Dest
   const method = methodOf(found);
   if (method.kind === 'scrub') await eraseOnce(trash, name, method.how, options);
   await removeTree(trash, name, { signal, pace, keep });
-  await removeTree(trash, name, { signal, pace });
+  await removeRest(trash, name, options);
   log.info({ method: method.kind }, 'deleted volume removed');
+}
+
+/** The record goes last, with its directory. */
+async function removeRest(trash: Directory, name: string, { pace, signal }: DestroyOptions): Promise<void> {
+  const entry = await openIfDirectory(trash, name);
+  try {
+    for (const kept of keep) if (entry !== undefined) await removeFile(entry, kept);
+    if (entry !== undefined && (await removeIfEmpty(trash, name))) return;
+  } catch (error) {
+    // what has the record's name is no file
+    if (!['EISDIR', 'EPERM'].includes(errorCode(error) ?? '')) throw error;
+  } finally {
+    await entry?.close();
+  }
+  await removeTree(trash, name, { signal, pace });
 }
 
 async function eraseOnce(

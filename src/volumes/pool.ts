@@ -23,6 +23,7 @@ export interface PoolParts {
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
   readonly offers: readonly BackendOffer[];
+  readonly isCopyOnWrite: boolean;
   readonly statFileSystem: (path: string) => Promise<FileSystemStatus>;
 }
 
@@ -37,11 +38,16 @@ export class Pool {
   readonly trash: Trash;
   /** what each backend can do here, as probed */
   readonly offers: readonly BackendOffer[];
+  /** overwriting a file here writes new blocks and leaves the old ones */
+  readonly isCopyOnWrite: boolean;
   /** pools of the same one share its space */
   readonly fileSystemId: string;
   /** sizes of thick volumes in the making: allocated soon, and not yet missing from what the disk says is free */
   readonly allocating = new Map<string, bigint>();
   readonly #parts: PoolParts;
+  /** A look at the disk under way serves everybody who asks meanwhile: a burst of creates would ask the same a hundred times. */
+  #checking: Promise<void> | undefined;
+  #measuring: Promise<FileSystemStatus> | undefined;
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
@@ -53,6 +59,7 @@ export class Pool {
     this.claimLinks = parts.claimLinks;
     this.trash = parts.trash;
     this.offers = parts.offers;
+    this.isCopyOnWrite = parts.isCopyOnWrite;
     this.fileSystemId = parts.identity.device.toString();
   }
 
@@ -68,7 +75,10 @@ export class Pool {
 
   /** How full the disk is now. */
   fileSystemStatus(): Promise<FileSystemStatus> {
-    return this.#parts.statFileSystem(this.config.path);
+    this.#measuring ??= this.#parts.statFileSystem(this.config.path).finally(() => {
+      this.#measuring = undefined;
+    });
+    return this.#measuring;
   }
 
   /**
@@ -77,7 +87,14 @@ export class Pool {
    *
    * @throws StorageError 'pool-unavailable' with what happened and what to do
    */
-  async check(): Promise<void> {
+  check(): Promise<void> {
+    this.#checking ??= this.#look().finally(() => {
+      this.#checking = undefined;
+    });
+    return this.#checking;
+  }
+
+  async #look(): Promise<void> {
     const { path } = this.config;
     const [there, marker] = await Promise.all([identityAt(path), writability(this.#parts.root, markerName)]);
     const { device, inode } = this.#parts.identity;

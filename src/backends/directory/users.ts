@@ -15,7 +15,7 @@ export async function usersOfDirectory(place: VolumePlace): Promise<string[]> {
   users.push(...inside.map((mount) => `${mount.source} is mounted inside it at ${mount.mountPoint}`));
   if (users.length > 0) return users;
   const onDevice = ` ${location.device} `;
-  const elsewhere = mountsInOtherNamespaces((line) => line.includes(onDevice));
+  const elsewhere = await mountsInOtherNamespaces((line) => line.includes(onDevice));
   return elsewhere
     .filter(({ mount }) => mountsOf([mount], location).length > 0)
     .map(({ mount, pid }) => `mounted at ${mount.mountPoint} in the mount namespace of process ${pid}`);

@@ -45,7 +45,7 @@ export async function usersOfImage(place: VolumePlace, spec: VolumeSpec): Promis
       ...nodeMounts.map((mount) => `published as a block device at ${mount.mountPoint} (${device.path})`),
     );
     if (mounts.length > 0 || nodeMounts.length > 0) continue;
-    const elsewhere = mountedElsewhere(device);
+    const elsewhere = await mountedElsewhere(device);
     users.push(...elsewhere);
     if (elsewhere.length > 0) continue;
     if (spec.accessType === 'block') users.push(`attached as ${device.path}`);
@@ -54,10 +54,11 @@ export async function usersOfImage(place: VolumePlace, spec: VolumeSpec): Promis
   return users;
 }
 
-function mountedElsewhere(device: LoopDevice): string[] {
+async function mountedElsewhere(device: LoopDevice): Promise<string[]> {
   const ofDevice = ` ${device.device} `;
   const ofBtrfs = ` - btrfs ${device.path} `;
-  return mountsInOtherNamespaces((line) => line.includes(ofDevice) || line.includes(ofBtrfs))
+  const mounts = await mountsInOtherNamespaces((line) => line.includes(ofDevice) || line.includes(ofBtrfs));
+  return mounts
     .filter(({ mount }) => isMountOf(mount, device))
     .map(
       ({ mount, pid }) =>

@@ -34,6 +34,12 @@ describe('a request to the API server', () => {
     expect(server.connections).toBeLessThanOrEqual(4);
   });
 
+  it('keeps its connection over deletes, too', async () => {
+    server.answer = json({});
+    for (let i = 0; i < 10; i += 1) await api.remove('PersistentVolumeClaim', key, signal, { uid: 'u' });
+    expect(server.connections).toBeLessThanOrEqual(4);
+  });
+
   it('drops managedFields', async () => {
     server.answer = json({
       ...claim,
