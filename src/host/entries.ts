@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, open, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
 import { descriptorPath, errorCode } from './descriptor.ts';
 import type { Directory } from './directory.ts';
 import { temporaryPrefix } from './durable-file.ts';
@@ -25,6 +26,12 @@ async function linkWhereAbsent(dir: Directory, name: string, target: string): Pr
     if (errorCode(error) === 'EEXIST') return false;
     throw error;
   }
+}
+
+/** Makes an empty file where there is none. Atomic, not durable. */
+export async function touchFile(dir: Directory, name: string): Promise<void> {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  await (await open(dir.entry(name), flags, 0o600)).close();
 }
 
 /** Where a link leads; undefined where there is no link of that name. */

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 
 /** One line of mountinfo, proc(5). */
 export interface Mount {
@@ -17,9 +17,9 @@ export interface Mount {
   readonly superOptions: readonly string[];
 }
 
-/** The mounts of this process's namespace. One read of /proc, no process started. */
+/** The mounts of this process's namespace. No process started; read at once, since /proc never waits for a disk. */
 export async function readMounts(): Promise<Mount[]> {
-  return parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
+  return parseMountinfo(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
 /** Lines that are none are passed over: the kernel may learn to say more. */

@@ -1,4 +1,5 @@
 import type { Directory } from '../host/directory.ts';
+import { touchFile } from '../host/entries.ts';
 import { readIfPresent, temporaryPrefix, writeDurably } from '../host/durable-file.ts';
 import { isReason, StorageError } from '../model/errors.ts';
 import { isVolumeId, type VolumeId } from '../model/volume-id.ts';
@@ -105,7 +106,7 @@ export class RecordStore {
     if (record.acknowledged) return;
     const directory = await this.#volumes.openChild(record.spec.id);
     try {
-      await writeDurably(directory, acknowledgedName, '', { sync: false });
+      await touchFile(directory, acknowledgedName);
     } finally {
       await directory.close();
     }

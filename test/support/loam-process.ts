@@ -6,7 +6,7 @@ import { freePorts } from './free-ports.ts';
 
 const projectRoot = join(import.meta.dirname, '../..');
 /** The flags of the image's entry point: they are part of what is measured. */
-const imageFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1'];
+const imageFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1', '--no-opt'];
 
 interface LoamOptions {
   /** sockets, state and logs go below it */
@@ -18,6 +18,8 @@ interface LoamOptions {
   /** the esbuild bundle, as in the image, instead of the sources */
   readonly bundled?: boolean;
   readonly flags?: readonly string[];
+  /** unset: until `/readyz` says so; else until anything is served there */
+  readonly until?: 'ready' | 'served';
 }
 
 /** A real `loam node` in a process of its own, that tests may kill and start again on the same folder. */
@@ -60,7 +62,10 @@ export class LoamProcess implements AsyncDisposable {
       { name: 'loam', logPath: join(folder, 'loam.log') },
     );
     const loam = new LoamProcess(program, csiSocketPath, observeAddress);
-    await program.whenReady(async () => (await fetch(`http://${observeAddress}/readyz`)).ok, 30_000);
+    await program.whenReady(async () => {
+      const { ok } = await fetch(`http://${observeAddress}/readyz`);
+      return ok || options.until === 'served';
+    }, 30_000);
     return loam;
   }
 
@@ -76,6 +81,19 @@ export class LoamProcess implements AsyncDisposable {
   /** SIGTERM, and what the process does then. */
   async terminate(): Promise<void> {
     await this.#program.terminate();
+  }
+
+  /** unset while it runs, and where a signal ended it */
+  get exitCode(): number | null {
+    return this.#program.exitCode;
+  }
+
+  /** What `/readyz` or `/healthz` say. */
+  async status(
+    of: 'readyz' | 'healthz' = 'readyz',
+  ): Promise<{ readonly ok: boolean; readonly text: string }> {
+    const response = await fetch(`http://${this.observeAddress}/${of}`);
+    return { ok: response.ok, text: await response.text() };
   }
 
   logTail(lines?: number): string {
