@@ -1,18 +1,28 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { withLockFile } from './lock-file.ts';
 
 const run = promisify(execFile);
 const project = join(import.meta.dirname, '../..');
 const toolFolders = join(project, 'test/tools');
 
 /** The Go programs that tests run: in which folder of test/tools their go.mod lies, and the package to build. */
-const tools: Readonly<Record<string, { readonly folder: string; readonly package: string }>> = {
+const tools = {
   'csi-sanity': { folder: 'csi', package: 'github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity' },
-};
+  'kube-apiserver': { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kube-apiserver' },
+  'kube-controller-manager': {
+    folder: 'kubernetes',
+    package: 'k8s.io/kubernetes/cmd/kube-controller-manager',
+  },
+  kubectl: { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kubectl' },
+} as const;
+
+export type GoTool = keyof typeof tools;
+export const goTools = Object.keys(tools) as readonly GoTool[];
 
 /** Why nothing of Go can be used here, for the names of skipped tests; undefined where it can. */
 export async function whyNoGo(): Promise<string | undefined> {
@@ -25,29 +35,57 @@ export async function whyNoGo(): Promise<string | undefined> {
 }
 
 /**
- * Builds a program of test/tools, or finds it built from the same go.mod and go.sum: minutes the first time, nothing later.
- * Kept below `.cache/bin`, or `$LOAM_CACHE/bin`.
+ * Builds a program of test/tools, or finds it built from the same go.mod and go.sum: minutes the first time, told on
+ * stderr; nothing later. Kept below `.cache/bin`, or `$LOAM_CACHE/bin`; `LOAM_GO_BIN` names a folder of ready ones.
  *
  * @returns the path of the executable
  */
-export async function buildGoTool(name: string): Promise<string> {
-  const tool = tools[name];
-  if (tool === undefined)
-    throw new TypeError(`no Go tool ${name}; known are ${Object.keys(tools).join(', ')}`);
-  const folder = join(toolFolders, tool.folder);
+export async function buildGoTool(name: GoTool): Promise<string> {
+  const ready = join(process.env['LOAM_GO_BIN'] ?? '/nonexistent', name);
+  if (existsSync(ready)) return ready;
   const bin = join(process.env['LOAM_CACHE'] ?? join(project, '.cache'), 'bin');
-  const path = join(bin, `${name}-${digestOf(folder)}`);
+  const path = join(bin, `${name}-${digestOf(join(toolFolders, tools[name].folder))}`);
   if (existsSync(path)) return path;
   await mkdir(bin, { recursive: true });
+  // one at a time, also over processes: each takes every core and gigabytes
+  await withLockFile(join(bin, '.go.lock'), async () => {
+    if (!existsSync(path)) await build(name, path);
+  });
+  return path;
+}
+
+async function build(name: GoTool, path: string): Promise<void> {
+  const startMs = Date.now();
+  process.stderr.write(`building ${name} (minutes the first time)…\n`);
+  const { folder, package: wanted } = tools[name];
+  const cwd = join(toolFolders, folder);
   const fresh = `${path}.${process.pid}`;
+  const flags = ['-trimpath', '-buildvcs=false', `-ldflags=-s -w ${versionFlags(cwd)}`];
   try {
-    const flags = ['-trimpath', '-buildvcs=false', '-ldflags=-s -w'];
-    await run('go', ['build', ...flags, '-o', fresh, tool.package], { cwd: folder, timeout: 900_000 });
+    const go = spawn('go', ['build', ...flags, '-o', fresh, wanted], {
+      cwd,
+      stdio: ['ignore', process.stderr, process.stderr],
+    });
+    await new Promise<void>((resolve, reject) => {
+      go.once('error', reject);
+      go.once('exit', (code) =>
+        code === 0 ? resolve() : reject(new Error(`go build of ${name} ended with ${String(code)}`)),
+      );
+    });
     await rename(fresh, path);
   } finally {
     await rm(fresh, { force: true });
   }
-  return path;
+  process.stderr.write(`built ${name} in ${Math.round((Date.now() - startMs) / 1000)} s\n`);
+}
+
+/** Kubernetes' programs do not know their version unless they are told. */
+function versionFlags(folder: string): string {
+  const goMod = readFileSync(join(folder, 'go.mod'), 'utf8');
+  const [version, major, minor] = /k8s\.io\/kubernetes (v(\d+)\.(\d+)\S*)/.exec(goMod)?.slice(1) ?? [];
+  if (version === undefined) return '';
+  const set = (key: string, value = '') => `-X k8s.io/component-base/version.${key}=${value}`;
+  return [set('gitVersion', version), set('gitMajor', major), set('gitMinor', minor)].join(' ');
 }
 
 /** The folder of a module that a go.mod of test/tools requires, downloaded and checked against its go.sum. */

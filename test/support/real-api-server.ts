@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ChildProgram } from './child-program.ts';
 import { freePorts } from './free-ports.ts';
-import { kubernetesBinaries } from './kubernetes-binaries.ts';
+import { buildGoTool } from './go-tools.ts';
 
 /** folders of servers that nobody has stopped yet; child-program.ts ends the programs themselves */
 const inUse = new Set<string>();
@@ -91,8 +91,8 @@ export class RealApiServer implements AsyncDisposable {
 
   /** After `killApiServer`: the same address, the same data. */
   async startApiServer(): Promise<void> {
-    const paths = await kubernetesBinaries('kube-apiserver');
-    this.#apiServer = this.#run('kube-apiserver', paths['kube-apiserver'], this.#flags);
+    const path = await buildGoTool('kube-apiserver');
+    this.#apiServer = this.#run('kube-apiserver', path, this.#flags);
     await this.#apiServer.whenReady(() => answersOk(`${this.url}/readyz`), 60_000);
   }
 
@@ -102,10 +102,10 @@ export class RealApiServer implements AsyncDisposable {
   }
 
   async startControllerManager(options: ControllerManagerOptions = {}): Promise<void> {
-    const paths = await kubernetesBinaries('kube-controller-manager');
+    const path = await buildGoTool('kube-controller-manager');
     const [port = 0] = await freePorts(1);
     const { apiQps, controllers } = options;
-    this.#controllerManager = this.#run('kube-controller-manager', paths['kube-controller-manager'], [
+    this.#controllerManager = this.#run('kube-controller-manager', path, [
       `--kubeconfig=${this.kubeconfigPath}`,
       `--service-account-private-key-file=${join(this.directoryPath, 'service-account.key')}`,
       `--root-ca-file=${this.caPath}`,

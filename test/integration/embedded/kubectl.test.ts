@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startEmbeddedControlPlane, type EmbeddedControlPlane } from '../../../src/embedded/start.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import { systemClock } from '../../../src/model/system-clock.ts';
-import { kubernetesBinaries } from '../../support/kubernetes-binaries.ts';
+import { buildGoTool } from '../../support/go-tools.ts';
 import { Program } from './program.ts';
 
 const manifests = `
@@ -45,7 +45,7 @@ let folder: string;
 let kubectlPath: string;
 
 beforeAll(async () => {
-  ({ kubectl: kubectlPath } = await kubernetesBinaries('kubectl'));
+  kubectlPath = await buildGoTool('kubectl');
   plane = await startEmbeddedControlPlane({
     nodes: ['node-a'],
     binder: true,

@@ -1,0 +1,10 @@
+/** Builds Go programs ahead of the suites that run them, where minutes are no test's time-out. usage: node build.ts <name…> */
+import { buildGoTool, goTools, whyNoGo } from '../support/go-tools.ts';
+
+const unknown = process.argv.slice(2).find((name) => !goTools.some((tool) => tool === name));
+if (unknown !== undefined) throw new Error(`no Go program ${unknown}; known are ${goTools.join(', ')}`);
+const missing = await whyNoGo();
+if (missing !== undefined) console.error(`${missing}: the suites that need it skip`);
+for (const tool of goTools) {
+  if (missing === undefined && process.argv.includes(tool)) await buildGoTool(tool);
+}
