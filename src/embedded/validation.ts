@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { KindName, Kinds } from '../kube/kinds.ts';
 import type { KubeObject, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
+import { isReason } from '../model/errors.ts';
 import { parseQuantity } from '../model/quantity.ts';
 import { invalid, type StatusCause } from './api-failure.ts';
 import { resourceOf, type Resource } from './resources.ts';
@@ -202,8 +203,9 @@ function accessModeCauses(modes: readonly string[] | undefined): StatusCause[] {
 function bytesOf(text: string): bigint {
   try {
     return parseQuantity(text);
-  } catch {
-    return -1n;
+  } catch (error) {
+    // larger numbers than fit are capped, not refused
+    return isReason(error, 'size-out-of-range') ? (1n << 63n) - 1n : -1n;
   }
 }
 

@@ -39,7 +39,7 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
   readonly input?: string;
-  /** of ours, open in the command as its descriptor 3; not together with `input` */
+  /** one of ours that the command has open as its standard input, instead of `input` */
   readonly descriptor?: number;
 }
 
@@ -84,7 +84,8 @@ export async function run(
 }
 
 function inputOf({ input, descriptor }: RunOptions) {
-  if (descriptor !== undefined) return { stdio: ['ignore', 'pipe', 'pipe', descriptor] as const };
+  // execa takes any descriptor, its types name those up to 9
+  if (descriptor !== undefined) return { stdin: descriptor as 3 };
   return input === undefined ? { stdin: 'ignore' as const } : { input };
 }
 

@@ -8,7 +8,7 @@ const codeOfReason = {
   'invalid-parameter': 'INVALID_ARGUMENT',
   /** the access mode, access type or file system cannot be had from this backend */
   'unsupported-capability': 'INVALID_ARGUMENT',
-  /** required above limit, or larger than any volume of this pool could be */
+  /** required above limit, below the smallest or above the largest volume that can be made anywhere */
   'size-out-of-range': 'OUT_OF_RANGE',
   /** the topology asked for excludes this node */
   'wrong-node': 'RESOURCE_EXHAUSTED',

@@ -2,6 +2,7 @@ import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import { csiAccessMode, type KubeAccessMode } from '../model/access-mode.ts';
 import { metadataKeys } from '../model/class-parameters.ts';
 import type { ControllerCapability, CreateVolumeRequest } from '../model/csi-driver.ts';
+import { messageOf } from '../model/errors.ts';
 import type { VolumeCapability } from '../model/volume.ts';
 import { claimRefOf, requestedBytes, uidOf, volumeNameFor } from './claim-facts.ts';
 import type { OwnSide } from './volume-facts.ts';
@@ -64,7 +65,12 @@ export function buildCreateRequest(input: {
   const modes = claim.spec.accessModes ?? [];
   const strange = modes.find((mode) => !accessModes.includes(mode));
   if (strange !== undefined) return refused(`access mode ${strange} is none of ${accessModes.join(', ')}`);
-  const requiredBytes = requestedBytes(claim);
+  let requiredBytes: bigint;
+  try {
+    requiredBytes = requestedBytes(claim);
+  } catch (error) {
+    return refused(messageOf(error));
+  }
   if (requiredBytes === 0n) return refused('the claim asks for no size; set resources.requests.storage');
 
   const fsType = claim.spec.volumeMode === 'Block' ? '' : (parameters[fsTypeKeys[0] ?? ''] ?? '');

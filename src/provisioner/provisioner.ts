@@ -125,6 +125,11 @@ export class Provisioner {
     return this.#queues.length > 0 && !this.#stopping.signal.aborted && this.#watches.areFresh();
   }
 
+  /** Sets the gauges that are only worth computing for a scrape. */
+  measure(): void {
+    for (const queue of this.#queues) queue.measure();
+  }
+
   async #run(
     own: OwnSide,
     ledger: VolumeLedger | undefined,

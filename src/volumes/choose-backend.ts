@@ -1,5 +1,5 @@
 import type { BackendFeatures, BackendProbe } from '../backends/backend.ts';
-import type { ClassParameters } from '../model/class-parameters.ts';
+import type { ClassParameters, ScrubMethod } from '../model/class-parameters.ts';
 import { StorageError, type Reason } from '../model/errors.ts';
 import type { BackendName, FsType } from '../model/volume.ts';
 
@@ -10,6 +10,8 @@ export interface BackendWish {
   readonly provisioning: ClassParameters['provisioning'];
   readonly accessType: 'mount' | 'block';
   readonly fsType?: FsType;
+  /** unset: the bytes need not be overwritten in the end */
+  readonly scrub?: ScrubMethod;
 }
 
 /** One backend in one pool, as probing found it. */
@@ -17,6 +19,12 @@ export interface BackendOffer {
   readonly name: BackendName;
   readonly features: BackendFeatures;
   readonly probe: BackendProbe;
+}
+
+/** What of a pool decides, whatever the backend. */
+export interface PoolFacts {
+  /** overwriting a file there writes elsewhere */
+  readonly isCopyOnWrite: boolean;
 }
 
 export interface BackendRefusal {
@@ -32,7 +40,13 @@ export type BackendChoice =
 const autoOrder: readonly BackendName[] = ['loopback', 'directory'];
 
 /** Which backend of one pool serves the wish; where none does, why, for each that was looked at. */
-export function chooseBackend(wish: BackendWish, offers: readonly BackendOffer[]): BackendChoice {
+export function chooseBackend(
+  wish: BackendWish,
+  offers: readonly BackendOffer[],
+  pool: PoolFacts,
+): BackendChoice {
+  const unerasable = refuseScrub(wish, pool);
+  if (unerasable !== undefined) return { kind: 'none', refusal: unerasable };
   const names = wish.backend === 'auto' ? autoOrder : [wish.backend];
   const refusals: BackendRefusal[] = [];
   for (const name of names) {
@@ -78,6 +92,17 @@ function refuse(wish: BackendWish, offer: BackendOffer): BackendRefusal | undefi
     };
   }
   return undefined;
+}
+
+/** Said before the volume is made: afterwards it could be neither erased nor, since that was promised, removed. */
+function refuseScrub({ scrub }: BackendWish, { isCopyOnWrite }: PoolFacts): BackendRefusal | undefined {
+  if (!isCopyOnWrite || scrub === undefined || scrub === 'discard') return undefined;
+  return {
+    reason: 'cannot-erase',
+    text:
+      `its file system is copy-on-write, where scrub: ${scrub} leaves the old bytes on the disk; ` +
+      'use scrub: discard, onDelete: delete, or a pool on ext4 or xfs',
+  };
 }
 
 function unsupported(text: string): BackendRefusal {

@@ -41,8 +41,10 @@ export class ClaimLinks {
       if (!(await this.#root.exists(claim.namespace))) return;
       const namespace = await this.#root.openChild(claim.namespace);
       try {
-        if ((await readLinkIfPresent(namespace, claim.name)) !== targetOf(record)) return;
-        await removeFile(namespace, claim.name);
+        const target = await readLinkIfPresent(namespace, claim.name);
+        // none where the disk was too full for one: then the folder may be all that there is
+        if (target === targetOf(record)) await removeFile(namespace, claim.name);
+        else if (target !== undefined) return;
       } finally {
         await namespace.close();
       }

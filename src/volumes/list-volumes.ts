@@ -1,4 +1,4 @@
-import type { ListedVolume } from '../model/csi-driver.ts';
+import type { ListedVolume, VolumeCondition } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
 import { inLanes } from '../host/lanes.ts';
 import { isVolumeId } from '../model/volume-id.ts';
@@ -37,16 +37,24 @@ export async function listVolumes(
   // the same id in two pools stays on one page: the token could not tell them apart
   while (end > 0 && end < rest.length && rest[end]?.id === rest[end - 1]?.id) end += 1;
   const page = rest.slice(0, end);
-  const entries: ListedVolume[] = [];
+  const found: (ListedVolume | undefined)[] = [];
   await inLanes([...page.entries()], 16, async ([index, listing]) => {
-    entries[index] = await describe(environment, listing);
+    found[index] = await describe(environment, listing);
   });
+  const entries = found.filter((entry) => entry !== undefined);
   const last = page.at(-1);
   return { entries, nextToken: last === undefined || end === rest.length ? '' : makeToken(last.id) };
 }
 
-/** One volume with its condition. A record that cannot be read is a volume too, an abnormal one. */
-export async function describe(environment: VolumeEnvironment, listing: Listing): Promise<ListedVolume> {
+/**
+ * One volume with its condition. A record that cannot be read is a volume too, an abnormal one.
+ *
+ * @returns undefined where it was deleted while it was looked at
+ */
+export async function describe(
+  environment: VolumeEnvironment,
+  listing: Listing,
+): Promise<ListedVolume | undefined> {
   const { pool, id } = listing;
   if ('broken' in listing) {
     const volume = {
@@ -59,7 +67,24 @@ export async function describe(environment: VolumeEnvironment, listing: Listing)
   }
   const { record } = listing;
   const backend = backendOf(environment, record.spec.backend);
-  const condition = await backend.condition(pool.place(record.spec.id), record.spec);
+  const isThere = (): boolean => pool.records.get(id)?.state === 'ready';
+  try {
+    const condition = await backend.condition(pool.place(record.spec.id), record.spec);
+    if (!isThere()) return undefined;
+    return listedOf(environment, pool, record, condition);
+  } catch (error) {
+    // on its way to the trash, it may still be in the records
+    if (!isThere() || environment.locks.holds(id)) return undefined;
+    throw error;
+  }
+}
+
+function listedOf(
+  environment: VolumeEnvironment,
+  pool: Pool,
+  record: VolumeRecord,
+  condition: VolumeCondition,
+): ListedVolume {
   return { volume: driverVolumeOf(record, pool.uuid, environment.topology), condition };
 }
 

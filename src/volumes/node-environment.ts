@@ -6,18 +6,20 @@ import { StorageError } from '../model/errors.ts';
 import { isVolumeId } from '../model/volume-id.ts';
 import type { VolumeCapability } from '../model/volume.ts';
 import { whyUnsupported } from './confirm-capabilities.ts';
+import { detachByName } from './detach-by-name.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import { publishedPath } from './publications.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
 import { poolUuidOf } from './volume-context.ts';
 
-/** The host's words that are not a backend's: taking away whatever is at a target. */
+/** The host's words that are not a backend's: taking away whatever is at a target, or left of a volume whose pool is away. */
 export interface TargetWords {
   ensureUnmounted(path: string, signal: AbortSignal): Promise<void>;
   removeTarget(path: string): Promise<void>;
+  detachByName(volumeId: string, signal: AbortSignal): Promise<void>;
 }
 
-export const hostTargets: TargetWords = { ensureUnmounted, removeTarget };
+export const hostTargets: TargetWords = { ensureUnmounted, removeTarget, detachByName };
 
 export interface NodeEnvironment extends VolumeEnvironment {
   readonly targets: TargetWords;

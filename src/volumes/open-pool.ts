@@ -3,6 +3,8 @@ import type { PoolConfig } from '../config/config.ts';
 import { Directory } from '../host/directory.ts';
 import { removeTemporaries } from '../host/durable-file.ts';
 import { setMode } from '../host/entries.ts';
+import { fileSystemIdOf } from '../host/file-system-id.ts';
+import { lockDirectory } from '../host/lock-directory.ts';
 import { unlimitedPace, type Pace } from '../host/pace.ts';
 import { identityOf } from '../host/path-facts.ts';
 import { removeTree } from '../host/remove-tree.ts';
@@ -34,6 +36,13 @@ export interface PoolServices {
   readonly isStaged: (id: string) => boolean;
   /** unset: the kernel's word; tests say otherwise */
   readonly statFileSystem?: (path: string) => Promise<FileSystemStatus>;
+  /** unset: `lockDirectory`; tests let processes die that go on holding their descriptors */
+  readonly lock?: (root: Directory, signal: AbortSignal) => Promise<boolean>;
+}
+
+/** Whether an `openPool` failed because another process has the pool, which may be about to end. */
+export function isHeldElsewhere(error: unknown): boolean {
+  return error instanceof StorageError && error.facts['heldElsewhere'] === true;
 }
 
 const scratchName = '.scratch';
@@ -61,13 +70,14 @@ export async function openPool(
   };
   try {
     const root = await keep(openRoot(config.path));
-    const uuid = await identify(root, config, known, isTaken, services.clock.nowMs());
+    const uuid = await identify(root, config, known, isTaken, services);
     await removeTemporaries(root);
     const volumes = await keep(root.ensureChild('volumes', 0o700));
     const byClaim = await keep(root.ensureChild('by-claim', 0o700));
     const log = services.log.child({ pool: config.name });
     const records = new RecordStore(volumes);
     trash = trashOf(root, config.name, services, log);
+    const statPool = services.statFileSystem ?? statFileSystem;
     const pool = new Pool({
       config,
       uuid,
@@ -79,7 +89,9 @@ export async function openPool(
       claimLinks: new ClaimLinks(byClaim, log),
       trash,
       offers: await probe(root, config, services, log),
-      statFileSystem: services.statFileSystem ?? statFileSystem,
+      isCopyOnWrite: (await statPool(config.path)).isCopyOnWrite,
+      fileSystemId: await fileSystemIdOf(config.path),
+      statFileSystem: statPool,
     });
     const { backends, signal, isStaged } = services;
     await recoverPool(pool, { backends, log, signal, isStaged });
@@ -107,13 +119,16 @@ async function openRoot(path: string): Promise<Directory> {
   }
 }
 
-/** The guard: no marker, no pool. Nothing is written before it has decided. */
+/**
+ * The guard: no marker, no pool; and one process only, since two would promise the same space twice and sweep each
+ * other's half-made volumes. Nothing is written before it has decided.
+ */
 async function identify(
   root: Directory,
   config: PoolConfig,
   known: KnownPools,
   isTaken: (uuid: string) => string | undefined,
-  nowMs: number,
+  { clock, signal, lock = lockDirectory }: PoolServices,
 ): Promise<string> {
   const found = await readMarker(root);
   const decision = decideMarker({
@@ -128,8 +143,15 @@ async function identify(
     const taken = isTaken(decision.marker.uuid);
     if (taken !== undefined) throw new StorageError('pool-unavailable', taken);
   }
+  if (!(await lock(root, signal))) {
+    throw new StorageError(
+      'pool-unavailable',
+      `${config.path} is in use by another process, perhaps one that is still stopping; it is opened when that has ended`,
+      { facts: { heldElsewhere: true } },
+    );
+  }
   await setMode(root, 0o700);
-  const marker = decision.kind === 'create' ? await createMarker(root, nowMs) : decision.marker;
+  const marker = decision.kind === 'create' ? await createMarker(root, clock.nowMs()) : decision.marker;
   await known.remember(marker.uuid, config.name, config.path);
   return marker.uuid;
 }

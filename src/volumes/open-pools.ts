@@ -3,7 +3,7 @@ import { openOrMake } from '../host/path-facts.ts';
 import { isReason, messageOf, StorageError } from '../model/errors.ts';
 import { KnownPools } from './known-pools.ts';
 import { locateVolume, type LocatedVolume } from './locate-volume.ts';
-import { openPool, type PoolServices } from './open-pool.ts';
+import { isHeldElsewhere, openPool, type PoolServices } from './open-pool.ts';
 import type { Pool } from './pool.ts';
 
 interface Slot {
@@ -11,6 +11,8 @@ interface Slot {
   pool: Pool | undefined;
   /** why it is not open */
   why: string;
+  /** another process has it: a predecessor that is about to end, most likely */
+  isHeldElsewhere: boolean;
   lastTriedMs: number;
   /** an attempt under way, shared by all who ask meanwhile */
   opening: Promise<void> | undefined;
@@ -19,6 +21,7 @@ interface Slot {
 /** A pool that is not there is looked for at use, but not more often than this, and by itself every now and then. */
 const retryAtUseMs = 1000;
 const retryAloneMs = 15_000;
+const retryHeldMs = 2000;
 
 /**
  * All configured pools, open or not. A pool whose disk is missing does not keep the others from serving, and comes
@@ -39,6 +42,7 @@ export class Pools {
       config,
       pool: undefined,
       why: 'not looked at yet',
+      isHeldElsewhere: false,
       lastTriedMs: 0,
       opening: undefined,
     }));
@@ -183,11 +187,13 @@ export class Pools {
         for (const listener of this.#listeners) listener(id);
       });
       slot.pool = pool;
+      slot.isHeldElsewhere = false;
       log.info({ pool: name, path, uuid: pool.uuid }, 'pool opened');
     } catch (error) {
       const why = messageOf(error);
       if (why !== slot.why) log.error({ pool: name, path, error: why }, 'pool unavailable');
       slot.why = why;
+      slot.isHeldElsewhere = isHeldElsewhere(error);
     }
     metrics.gauge('loam_pool_available', { pool: name }, slot.pool === undefined ? 0 : 1);
   }
@@ -211,7 +217,8 @@ export class Pools {
 
   #schedule(): void {
     if (this.#isStopped) return;
-    this.#cancelTimer = this.#services.clock.after(retryAloneMs, () => {
+    const isAnyHeld = this.#slots.some((slot) => slot.isHeldElsewhere);
+    this.#cancelTimer = this.#services.clock.after(isAnyHeld ? retryHeldMs : retryAloneMs, () => {
       void this.usable().then(() => this.#schedule());
     });
   }

@@ -43,13 +43,20 @@ export function candidatesFor(
     const why = missing.map((pool) => `pool ${pool.name}: ${pool.why}`).join('; ');
     throw new StorageError('pool-unavailable', why === '' ? 'this node has no pools; configure one' : why);
   }
-  const { backend, limit, provisioning } = wanted.parameters;
+  const { backend, limit, provisioning, onDelete, scrub } = wanted.parameters;
   const { accessType, fsType } = wanted;
-  const wish = { backend, limit, provisioning, accessType, ...(fsType === undefined ? {} : { fsType }) };
+  const wish = {
+    backend,
+    limit,
+    provisioning,
+    accessType,
+    ...(fsType === undefined ? {} : { fsType }),
+    ...(onDelete === 'scrub' ? { scrub } : {}),
+  };
   const candidates: Candidate[] = [];
   const refusals = new Map<string, BackendRefusal>();
   for (const pool of open) {
-    const choice = chooseBackend(wish, pool.offers);
+    const choice = chooseBackend(wish, pool.offers, pool);
     if (choice.kind === 'chosen') candidates.push({ pool, offer: choice.offer });
     else refusals.set(pool.name, choice.refusal);
   }

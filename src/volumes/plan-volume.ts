@@ -118,8 +118,9 @@ function checkRange(name: string, { requiredBytes, limitBytes }: CapacityRange):
   if (requiredBytes < 0n || limitBytes < 0n) {
     throw outOfRange(`volume ${name}: sizes ${requiredBytes} and ${limitBytes} cannot be negative`);
   }
-  if (requiredBytes > floorToBlock(maxInt64) || limitBytes > maxInt64) {
-    throw outOfRange(`volume ${name}: ${requiredBytes} bytes are more than ${maxInt64}; ask for less`);
+  const most = floorToBlock(maxInt64);
+  if (requiredBytes > most || limitBytes > maxInt64) {
+    throw outOfRange(`volume ${name}: ${requiredBytes} bytes are more than ${most}; ask for less`);
   }
   if (limitBytes !== 0n && limitBytes < requiredBytes) {
     throw outOfRange(

@@ -24,6 +24,7 @@ export interface PoolParts {
   readonly trash: Trash;
   readonly offers: readonly BackendOffer[];
   readonly isCopyOnWrite: boolean;
+  readonly fileSystemId: string;
   readonly statFileSystem: (path: string) => Promise<FileSystemStatus>;
 }
 
@@ -60,7 +61,7 @@ export class Pool {
     this.trash = parts.trash;
     this.offers = parts.offers;
     this.isCopyOnWrite = parts.isCopyOnWrite;
-    this.fileSystemId = parts.identity.device.toString();
+    this.fileSystemId = parts.fileSystemId;
   }
 
   /** Where a volume of this pool is. The id is a checked component by its type. */

@@ -47,6 +47,7 @@ const noCapacityReasons = [
   'pool-unavailable',
   'limit-not-enforced',
   'unsupported-capability',
+  'cannot-erase',
 ] as const;
 
 async function sum(

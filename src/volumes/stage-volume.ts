@@ -1,4 +1,4 @@
-import { messageOf, StorageError } from '../model/errors.ts';
+import { isReason, messageOf, StorageError } from '../model/errors.ts';
 import type { CallContext } from '../model/csi-driver.ts';
 import type { StageRequest } from '../model/node-driver.ts';
 import { isVolumeId } from '../model/volume-id.ts';
@@ -119,8 +119,8 @@ export async function unstageVolume(
   const { publications } = environment;
   await environment.locks.run(volumeId, 'its unstaging', async () => {
     try {
-      const located = environment.pools.locate(volumeId);
       const remembered = publications.at(path);
+      const located = locateToLetGo(environment, volumeId, remembered?.poolUuid);
       const mount = await publications.mountAt(path);
       if (mount !== undefined && remembered?.volumeId !== volumeId && !canBeOurs(mount, volumeId)) {
         throw new StorageError(
@@ -130,6 +130,7 @@ export async function unstageVolume(
       }
       if (located === undefined) {
         if (mount !== undefined) await environment.targets.ensureUnmounted(stagingTargetPath, call.signal);
+        if (remembered?.volumeId === volumeId) await letDevicesGo(environment, volumeId, path, call);
       } else if (!(await isStagedElsewhere(environment, volumeId, path))) {
         const { pool, record } = located;
         const backend = backendOf(environment, record.spec.backend);
@@ -142,6 +143,40 @@ export async function unstageVolume(
       throw callError(error, call, `unstaging volume ${volumeId} from ${stagingTargetPath}`);
     }
   });
+}
+
+/** A pod has to end also where the record is damaged since or two pools have the id: then mounts and names are gone by. */
+function locateToLetGo(
+  { pools }: NodeEnvironment,
+  volumeId: string,
+  poolUuid: string | undefined,
+): LocatedVolume | undefined {
+  try {
+    return pools.locate(volumeId, poolUuid);
+  } catch (error) {
+    if (isReason(error, 'data-loss', 'wrong-pool')) return undefined;
+    throw error;
+  }
+}
+
+/** The pool is away, or its record; what of the volume is left on this node must not hold its disk. */
+async function letDevicesGo(
+  environment: NodeEnvironment,
+  volumeId: string,
+  path: string,
+  call: CallContext,
+): Promise<void> {
+  const live = await environment.publications.liveAt(volumeId);
+  // as in the backends: detached, a device's number could be given to another volume while a pod still has its node
+  const published = live.find(({ kind, accessType }) => kind === 'publish' && accessType === 'block');
+  if (published !== undefined) {
+    throw new StorageError(
+      'in-use',
+      `volume ${volumeId} is still published at ${published.path}; unpublish it first`,
+    );
+  }
+  if (live.some(({ kind, path: other }) => kind === 'stage' && other !== path)) return;
+  await environment.targets.detachByName(volumeId, call.signal);
 }
 
 /** Two PVs of one volume have two staging paths and one device. */

@@ -75,6 +75,8 @@ export class Trash {
   constructor(options: TrashOptions) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#stopping.signal]);
+    // callers hear at once that nothing more happens, so that a shutdown need not wait for them
+    this.#signal.addEventListener('abort', () => this.#waiters.rejectAll(stopped()), { once: true });
   }
 
   /** Finds what an earlier process left and goes on with it. Names that are not ours are reported and left alone. */
@@ -173,7 +175,6 @@ export class Trash {
   async stop(): Promise<void> {
     this.#stopping.abort(stopped());
     for (const entry of this.#entries.values()) entry.cancelRetry?.();
-    this.#waiters.rejectAll(stopped());
     await Promise.all(this.#running.values());
     const directory = await this.#directory?.catch(() => undefined);
     this.#directory = undefined;

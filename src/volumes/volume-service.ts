@@ -71,11 +71,14 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   async getVolume(volumeId: string): Promise<ListedVolume> {
     if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');
     const listing = listingOf(this.#environment.pools.open(), volumeId);
-    if (listing !== undefined) return describe(this.#environment, listing);
+    const present = listing && (await describe(this.#environment, listing));
+    if (present !== undefined) return present;
     // throws where the volume may lie in a pool that is missing
     const late = await this.#environment.pools.find(volumeId);
     if (late === undefined || late.record.state !== 'ready') throw notFound(volumeId);
-    return describe(this.#environment, { id: volumeId, ...late });
+    const found = await describe(this.#environment, { id: volumeId, ...late });
+    if (found === undefined) throw notFound(volumeId);
+    return found;
   }
 
   async validateVolumeCapabilities(

@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, request as httpRequest, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  request as httpRequest,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { ControlPlane } from './control-plane.ts';
@@ -13,7 +19,12 @@ interface Plan {
   readonly match: RequestMatch;
   left: number;
   readonly how:
-    | { readonly kind: 'answer'; readonly status: number; readonly reason: string; readonly retryAfterSeconds?: number }
+    | {
+        readonly kind: 'answer';
+        readonly status: number;
+        readonly reason: string;
+        readonly retryAfterSeconds?: number;
+      }
     | { readonly kind: 'lose-answer' };
 }
 
@@ -82,11 +93,14 @@ export class ApiFaultProxy implements AsyncDisposable {
     this.#plans.push({ match, left: count, how: { kind: 'lose-answer' } });
   }
 
-  /** @returns how many watches were open */
-  breakWatches(): number {
-    const count = this.#watches.size;
+  get openWatches(): number {
+    return this.#watches.size;
+  }
+
+  /** As a load balancer does that restarts. */
+  breakWatches(): void {
     for (const watch of this.#watches) watch.destroy();
-    return count;
+    this.#watches.clear();
   }
 
   clear(): void {
@@ -100,7 +114,9 @@ export class ApiFaultProxy implements AsyncDisposable {
 }
 
 function matches({ method, path }: RequestMatch, asked: IncomingMessage): boolean {
-  return (method === undefined || method === asked.method) && (path === undefined || path.test(asked.url ?? ''));
+  return (
+    (method === undefined || method === asked.method) && (path === undefined || path.test(asked.url ?? ''))
+  );
 }
 
 function refuse(

@@ -37,6 +37,11 @@ export class ChildProgram {
     });
   }
 
+  /** unset while it runs, and where a signal ended it */
+  get exitCode(): number | null {
+    return this.#child.exitCode;
+  }
+
   get pid(): number | undefined {
     return this.#child.pid;
   }

@@ -56,7 +56,11 @@ export class ClusterUser {
     return this.api.create(
       'PersistentVolumeClaim',
       {
-        metadata: { name, namespace, ...(node === undefined ? {} : { annotations: { [selectedNode]: node } }) },
+        metadata: {
+          name,
+          namespace,
+          ...(node === undefined ? {} : { annotations: { [selectedNode]: node } }),
+        },
         spec: {
           accessModes: ['ReadWriteOnce'],
           storageClassName: className,
@@ -86,7 +90,9 @@ export class ClusterUser {
   async find<K extends KindName>(kind: K, object: KubeObject): Promise<Kinds[K] | undefined> {
     try {
       const found = await this.api.get(kind, keyOf(object), soon());
-      return object.metadata.uid === undefined || found.metadata.uid === object.metadata.uid ? found : undefined;
+      return object.metadata.uid === undefined || found.metadata.uid === object.metadata.uid
+        ? found
+        : undefined;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -140,7 +146,7 @@ export class ClusterUser {
   }
 
   /** Changes an object as it is, again while others were faster. */
-  async edit<K extends KindName>(kind: K, object: KubeObject, body: object, subresource?: 'status'): Promise<void> {
+  async edit(kind: KindName, object: KubeObject, body: object, subresource?: 'status'): Promise<void> {
     await eventually(`an edit of ${object.metadata.name}`, async () => {
       try {
         await this.api.patch(kind, keyOf(object), { type: 'merge', body }, soon(), subresource);
@@ -163,7 +169,12 @@ export class ClusterUser {
   }
 
   /** Waits for an event of this reason whose message holds the text. */
-  untilEvent(object: KubeObject, reason: string, text: string | RegExp, timeoutMs?: number): Promise<KubeEvent> {
+  untilEvent(
+    object: KubeObject,
+    reason: string,
+    text: string | RegExp,
+    timeoutMs?: number,
+  ): Promise<KubeEvent> {
     return eventually(
       `event ${reason} "${String(text)}" on ${object.metadata.name}`,
       async () => {

@@ -39,28 +39,30 @@ export function startControlPlane(name: PlaneName): Promise<ControlPlane> {
   return name === 'embedded' ? EmbeddedPlane.start() : RealPlane.start();
 }
 
-class EmbeddedPlane implements ControlPlane {
+/** The embedded control plane, with what only it has beside it. */
+export class EmbeddedPlane implements ControlPlane {
   readonly kubeconfigPath: string;
   readonly url: string;
   readonly headers = {};
   readonly api: KubeApi;
-  readonly #plane: EmbeddedControlPlane;
+  readonly embedded: EmbeddedControlPlane;
   readonly #folder: string;
 
   private constructor(plane: EmbeddedControlPlane, folder: string) {
-    this.#plane = plane;
+    this.embedded = plane;
     this.#folder = folder;
     this.url = plane.url;
     this.api = plane.api;
     this.kubeconfigPath = join(folder, 'kubeconfig');
   }
 
-  static async start(): Promise<EmbeddedPlane> {
+  /** @param scheduler whether pods are put on nodes */
+  static async start(scheduler = false): Promise<EmbeddedPlane> {
     const folder = await mkdtemp(join(tmpdir(), 'loam-embedded-'));
     const plane = await startEmbeddedControlPlane({
       nodes: ['node-a', 'node-b'],
       binder: true,
-      scheduler: false,
+      scheduler,
       clock: systemClock,
       log: silentLog,
     });
@@ -69,25 +71,25 @@ class EmbeddedPlane implements ControlPlane {
   }
 
   pauseBinder(): Promise<void> {
-    this.#plane.binder?.pause(true);
+    this.embedded.binder?.pause(true);
     return Promise.resolve();
   }
 
   resumeBinder(): Promise<void> {
-    this.#plane.binder?.pause(false);
+    this.embedded.binder?.pause(false);
     return Promise.resolve();
   }
 
   takeAway(): Promise<void> {
-    return this.#plane.faults.refuseConnections();
+    return this.embedded.faults.refuseConnections();
   }
 
   bringBack(): Promise<void> {
-    return this.#plane.faults.acceptConnections();
+    return this.embedded.faults.acceptConnections();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#plane.close();
+    await this.embedded.close();
     await rm(this.#folder, { recursive: true, force: true });
   }
 }

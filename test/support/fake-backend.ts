@@ -57,6 +57,8 @@ export class FakeBackend implements Backend {
   duringStage: (intent: MountIntent) => Promise<void> = async () => {};
   duringPublish: (target: MountIntent) => Promise<void> = async () => {};
   readonly released: string[] = [];
+  /** volumes whose devices were let go of while their pool was away */
+  readonly detached: string[] = [];
 
   constructor(name: BackendName, mounts: FakeMounts) {
     this.name = name;
@@ -129,6 +131,9 @@ export class FakeBackend implements Backend {
   /** The host's words for targets, on the same pretended mounts. */
   readonly targets = {
     ensureUnmounted: async (path: string): Promise<void> => this.mounts.remove(path),
+    detachByName: async (volumeId: string): Promise<void> => {
+      this.detached.push(volumeId);
+    },
     removeTarget: async (path: string): Promise<void> => {
       try {
         const found = await stat(path);

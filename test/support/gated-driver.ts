@@ -9,7 +9,7 @@ import type {
 } from '../../src/model/csi-driver.ts';
 
 export interface Gate {
-  /** resolves when a call stands before it */
+  /** resolves when a call stands before it; rejects when none came within 10 s */
   readonly reached: Promise<void>;
   open(): void;
 }
@@ -27,7 +27,12 @@ export class GatedDriver implements CsiDriver {
   holdNextCreate(): Gate {
     const arrival = Promise.withResolvers<void>();
     const opening = Promise.withResolvers<void>();
-    this.#next = { arrive: arrival.resolve, opened: opening.promise };
+    const timer = setTimeout(() => arrival.reject(new Error('no volume was made within 10 s')), 10_000);
+    const arrive = (): void => {
+      clearTimeout(timer);
+      arrival.resolve();
+    };
+    this.#next = { arrive, opened: opening.promise };
     return { reached: arrival.promise, open: opening.resolve };
   }
 

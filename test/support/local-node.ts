@@ -26,8 +26,10 @@ export interface LocalNodeOptions {
   readonly driverName: string;
   readonly adapter: AdapterName;
   readonly nodeName?: string;
-  /** as `--pool` takes them; `p` below the folder unless told */
+  /** as `--pool` takes them; unless told, a folder each for `poolNames` */
   readonly pools?: readonly string[];
+  /** `p` unless told */
+  readonly poolNames?: readonly string[];
   /** plain http address of a proxy before the API server */
   readonly apiUrl?: string;
   readonly early?: boolean;
@@ -49,7 +51,10 @@ export class LocalNode implements AsyncDisposable {
   readonly #stopping: AbortController;
 
   private constructor(
-    parts: Pick<LocalNode, 'nodeName' | 'kubelet' | 'driver' | 'pools' | 'logLines' | 'provisioner' | 'stack'>,
+    parts: Pick<
+      LocalNode,
+      'nodeName' | 'kubelet' | 'driver' | 'pools' | 'logLines' | 'provisioner' | 'stack'
+    >,
     closers: Closers,
     stopping: AbortController,
   ) {
@@ -68,7 +73,10 @@ export class LocalNode implements AsyncDisposable {
   static async start(options: LocalNodeOptions): Promise<LocalNode> {
     const { plane, folder, driverName, adapter, nodeName = 'node-a' } = options;
     const ownPath = join(folder, nodeName);
-    const pools = (options.pools ?? [`p=${join(ownPath, 'p')}`]).map(parsePoolFlag);
+    const { poolNames = ['p'] } = options;
+    const pools = (options.pools ?? poolNames.map((name) => `${name}=${join(ownPath, name)}`)).map(
+      parsePoolFlag,
+    );
     for (const { path } of pools) await mkdir(path, { recursive: true });
     await mkdir(ownPath, { recursive: true });
     const logLines: string[] = [];
@@ -88,7 +96,7 @@ export class LocalNode implements AsyncDisposable {
         maxVolumesPerNode: 0,
       };
       const stack = await startVolumeStack(config, 'test', context);
-      closers.add('pools', () => stack.pools.stop());
+      closers.add('volumes', () => stack.stop());
       const socketPath = join(ownPath, 'csi.sock');
       const identity = { name: driverName, vendorVersion: 'test' };
       const server = await startCsiServer({

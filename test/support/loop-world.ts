@@ -11,7 +11,7 @@ import { PodMount } from './pod-mount.ts';
 import { assertPoolEmpty } from './pool-leftovers.ts';
 
 export const isRoot = process.geteuid?.() === 0;
-/** For the names of tests that mount. */
+/** For the names of suites: a pool whose volumes could not be mounted serves none. */
 export const mountsNeedRoot = isRoot ? '' : ' (skipped: needs root)';
 
 let count = 0;
@@ -31,7 +31,9 @@ export class LoopWorld implements AsyncDisposable {
     count += 1;
     this.user = new ClusterUser(plane.api, `t${count}.${adapter}.loam.test`);
     onTestFailed(() => {
-      const lines = this.nodes.flatMap(({ nodeName, logLines }) => logLines.map((line) => `${nodeName} ${line}`));
+      const lines = this.nodes.flatMap(({ nodeName, logLines }) =>
+        logLines.map((line) => `${nodeName} ${line}`),
+      );
       console.log(lines.slice(-80).join('\n'));
     });
   }
@@ -73,6 +75,13 @@ export class LoopWorld implements AsyncDisposable {
 
   podWith(volume: PersistentVolume, podUid = 'pod-1'): PodMount {
     return new PodMount(this.node.kubelet, volume, join(this.folder, 'kubelet'), podUid);
+  }
+
+  /** The node has heard of everything that happened to claims until now: a claim that is served comes after it in the same watch. */
+  async untilHeard(className: string, node = 'node-a'): Promise<void> {
+    const marker = await this.user.createClaim({ className, node });
+    await this.user.untilVolume(marker);
+    await this.user.deleteClaimAndVolume(marker);
   }
 
   /** Nothing of any volume is left: no PV of this driver, nothing in a pool, no mount, no loop device. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Backend } from '../../src/backends/backend.ts';
 import type { PoolConfig } from '../../src/config/config.ts';
+import { readMounts } from '../../src/host/mountinfo.ts';
 import { unlimitedPace, type Pace } from '../../src/host/pace.ts';
 import { statFileSystem, type FileSystemStatus } from '../../src/host/statfs.ts';
 import type { Clock } from '../../src/model/clock.ts';
@@ -14,7 +15,9 @@ import { noMetrics } from '../../src/model/metrics.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import type { VolumeCapability } from '../../src/model/volume.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
+import { hostTargets } from '../../src/volumes/node-environment.ts';
 import { NodeService } from '../../src/volumes/node-service.ts';
+import type { PoolServices } from '../../src/volumes/open-pool.ts';
 import { openPools, type Pools } from '../../src/volumes/open-pools.ts';
 import { Publications } from '../../src/volumes/publications.ts';
 import type { VolumeEnvironment } from '../../src/volumes/volume-environment.ts';
@@ -40,6 +43,10 @@ export interface StartOptions {
   readonly pace?: Pace;
   readonly log?: Log;
   readonly clock?: Clock;
+  /** unset: none, since a process that a test lets die keeps its descriptors */
+  readonly lock?: NonNullable<PoolServices['lock']>;
+  /** whether the backends are real ones, that mount */
+  readonly realMounts?: boolean;
 }
 
 /** Folders of a node under the temporary directory, and processes that come and go on them. */
@@ -78,7 +85,11 @@ export class VolumeLab {
     const stopping = new AbortController();
     const { log = silentLog, clock = systemClock } = options;
     const backends = options.backends ?? [this.directory, this.loopback];
-    const publications = await Publications.load(join(this.root, 'run'), log, this.mounts.read);
+    const publications = await Publications.load(
+      join(this.root, 'run'),
+      log,
+      options.realMounts === true ? readMounts : this.mounts.read,
+    );
     const opening = openPools(
       { pools: options.pools ?? [this.poolConfig()], stateDir: join(this.root, 'state') },
       {
@@ -90,6 +101,7 @@ export class VolumeLab {
         signal: stopping.signal,
         isStaged: (id) => publications.isStaged(id),
         statFileSystem: options.statFileSystem ?? roomy,
+        lock: options.lock ?? (async () => true),
       },
     );
     const pools = await opening.catch(async (error: unknown) => {
@@ -110,7 +122,11 @@ export class VolumeLab {
       pools,
       environment,
       service: new VolumeService(environment, { name: 'loam.dev', vendorVersion: 'test' }),
-      node: new NodeService(environment, { nodeId: 'node-a', maxVolumesPerNode: 0 }, this.directory.targets),
+      node: new NodeService(
+        environment,
+        { nodeId: 'node-a', maxVolumesPerNode: 0 },
+        options.realMounts === true ? hostTargets : this.directory.targets,
+      ),
       stop: async () => {
         this.#running.delete(process);
         stopping.abort(new Error('the test stops the process'));

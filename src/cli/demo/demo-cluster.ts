@@ -60,7 +60,7 @@ export async function startDemoCluster(
       maxVolumesPerNode: 0,
     };
     const stack = await startVolumeStack(config, version, context);
-    closers.add('pools', () => stack.pools.stop());
+    closers.add('volumes', () => stack.stop());
     const [missing] = stack.pools.unavailable();
     if (missing !== undefined) throw new Error(`no pool in ${poolPath}: ${missing.why}`);
     const { controller, node } = stack;

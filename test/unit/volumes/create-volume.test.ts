@@ -404,7 +404,7 @@ describe('a claim that moves in the middle of its creation', () => {
     await expectRefused(service.createVolume(inPool('two'), callFor()), 'already-exists-different');
   });
 
-  test('to another node is refused there, and the first node keeps an intent that it may sweep', async () => {
+  test('to another node leaves an unacknowledged volume on the first, which it may sweep', async () => {
     const { service } = await lab.start();
     await service.createVolume(createRequest('pvc-a'), callFor());
     expect(service.unacknowledged()).toMatchObject([{ volumeId: 'pvc-a', name: 'pvc-a' }]);

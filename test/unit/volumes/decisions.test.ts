@@ -45,6 +45,25 @@ describe('the space of a pool', () => {
     expect(space.largestThinBytes).toBe(90n * GiB);
   });
 
+  test.each([
+    // ratio, reserved, promised, available -> what is left of 100 GiB to promise
+    [2, 0.1, 100n, 60n, 80n],
+    [2, 0.1, 0n, 30n, 40n],
+    [1.5, 0, 0n, 100n, 150n],
+    [1.5, 0.2, 120n, 100n, 0n],
+    [1, 0.5, 20n, 100n, 30n],
+    [4, 0.25, 10n, 20n, 0n],
+  ])(
+    'at ratio %d with %d reserved, %d GiB promised and %d free, leaves %d',
+    (ratio, share, promised, free, left) => {
+      const space = spaceOf(
+        { ...empty, promisedBytes: promised * GiB, availableBytes: free * GiB },
+        { overcommitRatio: ratio, reservedShare: share },
+      );
+      expect(space.thinBytes).toBe(left * GiB);
+    },
+  );
+
   test('does not give out twice what is being allocated', () => {
     const space = spaceOf({ ...empty, promisedBytes: 60n * GiB, pendingBytes: 60n * GiB }, rules);
     expect(space.thickBytes).toBeLessThanOrEqual(40n * GiB);
@@ -95,8 +114,8 @@ describe('the choice of a backend', () => {
     ...loopback,
     probe: { usable: false, detail: 'no /dev/loop-control' },
   };
-  const named = (asked: object, offers: readonly BackendOffer[]): string => {
-    const choice = chooseBackend({ ...wish, ...asked }, offers);
+  const named = (asked: object, offers: readonly BackendOffer[], isCopyOnWrite = false): string => {
+    const choice = chooseBackend({ ...wish, ...asked }, offers, { isCopyOnWrite });
     return choice.kind === 'chosen' ? choice.offer.name : `${choice.refusal.reason}: ${choice.refusal.text}`;
   };
 
@@ -122,6 +141,16 @@ describe('the choice of a backend', () => {
     [{ fsType: 'btrfs' }, /unsupported-capability.*ext4, xfs, not btrfs/],
   ])('refuses %j with advice', (asked, message) => {
     expect(named(asked, [loopback, directory])).toMatch(message);
+  });
+
+  test.each(['zero', 'random'] as const)('refuses scrub: %s where overwriting writes elsewhere', (scrub) => {
+    expect(named({ scrub }, [loopback], true)).toMatch(/^cannot-erase: .*copy-on-write.*scrub: discard/);
+    expect(named({ scrub }, [loopback], false)).toBe('loopback');
+  });
+
+  test('serves scrub: discard, and no scrub at all, wherever', () => {
+    expect(named({ scrub: 'discard' }, [loopback], true)).toBe('loopback');
+    expect(named({}, [loopback], true)).toBe('loopback');
   });
 
   test('an error says why for each pool', () => {

@@ -252,6 +252,36 @@ describe('what kubelet asks for things long gone', () => {
     await unpublish(lab.kubeletPath('pod-9'), 'Not An Id');
   });
 
+  test('while its pool is away takes mounts, devices and targets away all the same, without a word to the pool', async () => {
+    await stage();
+    await publish();
+    await rename(lab.poolPath(), `${lab.poolPath()}.away`);
+    await mkdir(lab.poolPath());
+    expect(await process.pools.usable()).toEqual([]);
+    await unpublish();
+    await unstage();
+    await unstage();
+    expect(lab.mounts.at(join(lab.poolPath(), 'volumes/a/data'))).toEqual([]);
+    expect(lab.directory.detached).toEqual(['a']);
+    expect(await readdir(lab.poolPath())).toEqual([]);
+    await rm(lab.poolPath(), { recursive: true });
+    await rename(`${lab.poolPath()}.away`, lab.poolPath());
+  });
+
+  test('is done though the record was damaged meanwhile', async () => {
+    await stage();
+    await publish();
+    await process.stop();
+    await writeFile(join(lab.poolPath(), 'volumes/a/volume.json'), '{"schema":1,');
+    process = await lab.start();
+    await expect(publish()).rejects.toMatchObject(reason('data-loss'));
+    await unpublish();
+    await unstage();
+    expect(lab.mounts.at(join(lab.poolPath(), 'volumes/a/data'))).toEqual([]);
+    expect(process.environment.publications.isStaged('a')).toBe(false);
+    expect(existsSync(join(lab.poolPath(), 'volumes/a/data'))).toBe(true);
+  });
+
   test('after a delete takes our mount away and the target with it', async () => {
     await mkdir(lab.kubeletPath('pod-9'));
     lab.mounts.add(lab.kubeletPath('pod-9'), '/p/trash/gone.170000/data');

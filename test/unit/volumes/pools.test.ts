@@ -2,8 +2,10 @@ import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { lockDirectory } from '../../../src/host/lock-directory.ts';
 import { formatRecord, parseRecord } from '../../../src/volumes/record.ts';
-import { callFor, createRequest, VolumeLab, type LabProcess } from '../../support/volume-lab.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { callFor, createRequest, until, VolumeLab, type LabProcess } from '../../support/volume-lab.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {
@@ -102,6 +104,40 @@ describe('a pool', () => {
       pools: [lab.poolConfig('one'), { ...lab.poolConfig('one'), name: 'again' }],
     });
     expect(whyOf(twice)).toMatch(/again: .*open as one/);
+  });
+
+  test('that another process has is left alone, and opened by itself when that one ends', async () => {
+    const lock = lockDirectory;
+    const first = await lab.start({ lock });
+    await first.service.createVolume(createRequest('a'), callFor());
+    const clock = new ManualClock();
+    const next = await lab.start({ lock, clock });
+    expect(whyOf(next)).toMatch(/one: .*in use by another process, perhaps one that is still stopping/);
+    expect(next.service.isReady()).toBe(false);
+    await expect(next.service.createVolume(createRequest('b'), callFor())).rejects.toMatchObject({
+      reason: 'pool-unavailable',
+    });
+    // not taken for deleted either
+    await expect(next.service.deleteVolume({ volumeId: 'a' }, callFor())).rejects.toMatchObject({
+      reason: 'pool-unavailable',
+    });
+    await first.stop();
+    await clock.advance(2000);
+    await until(() => next.service.isReady());
+    expect(next.pools.locate('a')?.record.state).toBe('ready');
+  });
+
+  test('is opened again by the process that lost it, and let go of where opening fails', async () => {
+    const lock = lockDirectory;
+    const first = await lab.start({ lock });
+    const marker = await readFile(join(lab.poolPath(), 'pool.json'));
+    await rm(join(lab.poolPath(), 'pool.json'));
+    expect(await first.pools.usable()).toEqual([]);
+    await writeFile(join(lab.poolPath(), 'pool.json'), marker);
+    const next = await lab.start({ lock });
+    expect(next.service.isReady()).toBe(true);
+    await next.stop();
+    await until(async () => (await first.pools.usable()).length === 1);
   });
 
   test('becomes unusable when its disk is read-only or its marker is gone', async () => {

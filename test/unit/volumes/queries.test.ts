@@ -34,6 +34,21 @@ describe('ListVolumes', () => {
     expect(third.nextToken).toBe('');
   });
 
+  test('passes over a volume that is deleted while it is looked at', async () => {
+    const { service } = await lab.start();
+    for (const name of ['a', 'b', 'c']) await service.createVolume(createRequest(name), callFor());
+    const condition = lab.directory.condition.bind(lab.directory);
+    lab.directory.condition = async (place, spec) => {
+      if (spec.id !== 'b') return condition(place, spec);
+      await service.deleteVolume({ volumeId: 'b' }, callFor());
+      throw Object.assign(new Error('ENOENT: no such file or directory, realpath'), { code: 'ENOENT' });
+    };
+    const { entries } = await service.listVolumes({ maxEntries: 0, startingToken: '' });
+    expect(entries.map(({ volume }) => volume.volumeId)).toEqual(['a', 'c']);
+    await service.createVolume(createRequest('b'), callFor());
+    await expect(service.getVolume('b')).rejects.toMatchObject({ reason: 'volume-not-found' });
+  });
+
   test.each(['invalid-token', 'YWZ0ZXI6', Buffer.from('after:../x').toString('base64url')])(
     'refuses the token %s',
     async (startingToken) => {
