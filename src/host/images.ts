@@ -60,6 +60,16 @@ async function allocate(path: string, options: ImageOptions): Promise<void> {
   await run('fallocate', args, { signal: options.signal, timeoutMs: 110_000 });
 }
 
+/** What an image takes of its disk now; undefined where it is gone. */
+export async function allocatedBytes(path: string): Promise<bigint | undefined> {
+  try {
+    return (await lstat(path, { bigint: true })).blocks * 512n;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Whether a thick image still has all its blocks, after whatever was done to it.
  * @throws StorageError 'host-failure'

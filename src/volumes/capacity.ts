@@ -5,6 +5,8 @@ export interface SpaceFacts {
   readonly availableBytes: bigint;
   /** sizes of all volumes of every pool on this file system, those in the making and those in the trash included */
   readonly promisedBytes: bigint;
+  /** of these, what thin images have not taken from the disk yet, and may at any time */
+  readonly unwrittenBytes: bigint;
   /** of these, allocations under way that `availableBytes` does not show yet */
   readonly pendingBytes: bigint;
 }
@@ -33,8 +35,9 @@ export const blockBytes = 4096n;
  * How much a pool can still promise.
  *
  * A promise is counted in full from the day it is given, whatever is written. Promises may add up to the file system
- * less the reserved share, times the ratio; and what is free now bounds them too, since other data may share the disk.
- * Pools on one file system share its promises.
+ * less the reserved share, times the ratio. What is free now bounds them too, since other data may share the disk: it
+ * has to hold what was promised to images and is not written yet, times the ratio again. What directories hold is not
+ * known without walking them; their sizes are advisory. Pools on one file system share its promises.
  */
 export function spaceOf(facts: SpaceFacts, rules: SpaceRules): Space {
   const reserved = times(facts.totalBytes, rules.reservedShare);
@@ -42,10 +45,11 @@ export function spaceOf(facts: SpaceFacts, rules: SpaceRules): Space {
   const freeNow = atLeastZero(facts.availableBytes - reserved - facts.pendingBytes);
   const largestThinBytes = times(usable, rules.overcommitRatio);
   const unpromised = atLeastZero(largestThinBytes - facts.promisedBytes);
-  const thinBytes = floorToBlock(least(unpromised, times(freeNow, rules.overcommitRatio)));
+  const uncovered = atLeastZero(times(freeNow, rules.overcommitRatio) - facts.unwrittenBytes);
+  const thinBytes = least(unpromised, uncovered);
   return {
-    thinBytes,
-    thickBytes: floorToBlock(least(unpromised, withoutBookkeeping(freeNow))),
+    thinBytes: floorToBlock(thinBytes),
+    thickBytes: floorToBlock(least(thinBytes, withoutBookkeeping(freeNow))),
     largestThinBytes: floorToBlock(largestThinBytes),
     largestThickBytes: floorToBlock(least(largestThinBytes, withoutBookkeeping(usable))),
   };

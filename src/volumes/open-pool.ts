@@ -13,6 +13,7 @@ import type { Clock } from '../model/clock.ts';
 import { messageOf, StorageError } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
+import { AllocatedImages } from './allocated-images.ts';
 import type { BackendOffer } from './choose-backend.ts';
 import { ClaimLinks } from './claim-links.ts';
 import { diskError } from './disk-error.ts';
@@ -78,6 +79,8 @@ export async function openPool(
     const records = new RecordStore(volumes);
     trash = trashOf(root, config.name, services, log);
     const statPool = services.statFileSystem ?? statFileSystem;
+    const { clock } = services;
+    const images = new AllocatedImages({ records, pathOf: (id) => volumes.pathOf(id), clock, log });
     const pool = new Pool({
       config,
       uuid,
@@ -88,6 +91,7 @@ export async function openPool(
       records,
       claimLinks: new ClaimLinks(byClaim, log),
       trash,
+      images,
       offers: await probe(root, config, services, log),
       isCopyOnWrite: (await statPool(config.path)).isCopyOnWrite,
       fileSystemId: await fileSystemIdOf(config.path),
@@ -95,7 +99,7 @@ export async function openPool(
     });
     const { backends, signal, isStaged } = services;
     await recoverPool(pool, { backends, log, signal, isStaged });
-    await trash.load();
+    await Promise.all([trash.load(), images.look()]);
     return pool;
   } catch (error) {
     await trash?.stop();

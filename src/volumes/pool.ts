@@ -5,6 +5,7 @@ import { identityAt, writability, type Identity } from '../host/path-facts.ts';
 import type { FileSystemStatus } from '../host/statfs.ts';
 import { StorageError } from '../model/errors.ts';
 import type { VolumeId } from '../model/volume-id.ts';
+import type { AllocatedImages } from './allocated-images.ts';
 import type { BackendOffer } from './choose-backend.ts';
 import type { ClaimLinks } from './claim-links.ts';
 import { markerName } from './pool-marker.ts';
@@ -22,6 +23,7 @@ export interface PoolParts {
   readonly records: RecordStore;
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
+  readonly images: AllocatedImages;
   readonly offers: readonly BackendOffer[];
   readonly isCopyOnWrite: boolean;
   readonly fileSystemId: string;
@@ -72,6 +74,11 @@ export class Pool {
   /** Everything promised here: volumes, those in the making, and what still lies in the trash. */
   promisedBytes(): bigint {
     return this.records.promisedBytes + this.trash.usedBytes();
+  }
+
+  /** Has the accounting learn, a little later, what images have taken of their promises. */
+  lookAtImages(): void {
+    this.#parts.images.refresh();
   }
 
   /** How full the disk is now. */

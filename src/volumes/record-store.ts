@@ -33,6 +33,8 @@ export class RecordStore {
   readonly #broken = new Map<string, StorageError>();
   readonly #idByName = new Map<string, VolumeId>();
   #promisedBytes = 0n;
+  readonly #allocatedById = new Map<string, bigint>();
+  #unwrittenBytes = 0n;
 
   constructor(volumes: Directory) {
     this.#volumes = volumes;
@@ -68,12 +70,29 @@ export class RecordStore {
     return this.#promisedBytes;
   }
 
+  /** What thin images were promised and have not taken from the disk, as of the last looks at them. */
+  get unwrittenBytes(): bigint {
+    return this.#unwrittenBytes;
+  }
+
+  /** Notes how much of an image lies on the disk. One that was never looked at counts as unwritten. */
+  noteAllocated(id: string, allocatedBytes: bigint): void {
+    const record = this.#records.get(id);
+    if (record === undefined || !isThinImage(record)) return;
+    this.#unwrittenBytes -= unwritten(record, this.#allocatedById.get(id));
+    this.#allocatedById.set(id, allocatedBytes);
+    this.#unwrittenBytes += unwritten(record, allocatedBytes);
+  }
+
   /** In memory only: what a reservation, a commit or an acknowledgement changes. */
   put(record: VolumeRecord): void {
+    const allocatedBytes = this.#allocatedById.get(record.spec.id);
     this.forget(record.spec.id);
     this.#records.set(record.spec.id, record);
     this.#idByName.set(record.name, record.spec.id);
     this.#promisedBytes += record.spec.sizeBytes;
+    this.#unwrittenBytes += unwritten(record, undefined);
+    if (allocatedBytes !== undefined) this.noteAllocated(record.spec.id, allocatedBytes);
   }
 
   /** In memory only: the volume is gone, or was never made. */
@@ -84,6 +103,8 @@ export class RecordStore {
     this.#records.delete(id);
     this.#idByName.delete(record.name);
     this.#promisedBytes -= record.spec.sizeBytes;
+    this.#unwrittenBytes -= unwritten(record, this.#allocatedById.get(id));
+    this.#allocatedById.delete(id);
   }
 
   /** Writes a record into the volume's directory. Durable when it resolves; a crash leaves the old one or the new one. */
@@ -173,4 +194,14 @@ export class RecordStore {
     }
     return acknowledged ? { ...record, acknowledged } : record;
   }
+}
+
+/** Whether the volume takes its space when it is written; a thick one has it, a directory is not told from its pool. */
+export function isThinImage({ spec }: VolumeRecord): boolean {
+  return spec.backend === 'loopback' && spec.provisioning === 'thin';
+}
+
+function unwritten(record: VolumeRecord, allocatedBytes = 0n): bigint {
+  if (!isThinImage(record) || allocatedBytes >= record.spec.sizeBytes) return 0n;
+  return record.spec.sizeBytes - allocatedBytes;
 }

@@ -7,6 +7,8 @@ import { LoopbackBackend } from '../../src/backends/loopback/backend.ts';
 import { attachedDevices } from '../../src/host/loop-devices.ts';
 import type { CreateVolumeRequest } from '../../src/model/csi-driver.ts';
 import type { StorageError } from '../../src/model/errors.ts';
+import { statFileSystem } from '../../src/host/statfs.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { makeScratchPool, whyNoMounts, type PoolKind, type ScratchPool } from '../support/scratch-pool.ts';
 import { hideCommand, type HiddenCommand } from '../support/hidden-command.ts';
 import { holdMounts } from '../support/mount-holder.ts';
@@ -101,6 +103,37 @@ describe.skipIf(why !== undefined)(
       await process.node.unpublish({ volumeId: id, targetPath: targetOf(id) }, callFor());
       await process.node.unstage({ volumeId: id, stagingTargetPath: stagingOf(id) }, callFor());
     };
+
+    it('that others write to, too, never promises more than there is, and learns what images have taken', async () => {
+      const clock = new ManualClock();
+      const process = await start('ext4', 512 << 20, { statFileSystem, clock });
+      execFileSync('fallocate', ['-l', '200M', at('of-others')]);
+      const parameters = { backend: 'loopback' };
+      const create = (name: string, sizeBytes: bigint) =>
+        process.service.createVolume(volume(name, sizeBytes, { parameters }), callFor());
+      await create('pvc-a', 150n * MiB);
+      // 512 less 200 less 150, and what the file systems take for themselves
+      expect(await refusal(create('pvc-b', 150n * MiB))).toMatchObject({ reason: 'out-of-space' });
+      await create('pvc-c', 64n * MiB);
+
+      // what is written is counted once: as taken, and not as promised and unwritten, too
+      execFileSync('dd', [
+        'if=/dev/zero',
+        `of=${at('volumes/pvc-a/image')}`,
+        'bs=1M',
+        'count=150',
+        'conv=notrunc',
+        'status=none',
+      ]);
+      const before = await process.service.getCapacity({ capabilities: [], parameters });
+      await clock.advance(60_000);
+      await expect
+        .poll(
+          async () => (await process.service.getCapacity({ capabilities: [], parameters })).availableBytes,
+          { timeout: 5000 },
+        )
+        .toBeGreaterThan(before.availableBytes);
+    });
 
     it('that runs out of inodes anywhere in a create answers RESOURCE_EXHAUSTED and keeps nothing', async () => {
       const process = await start('ext4', 16 << 20);

@@ -19,7 +19,13 @@ function reasonOf(action: () => unknown): string {
 
 describe('the space of a pool', () => {
   const rules = { overcommitRatio: 1, reservedShare: 0 };
-  const empty = { totalBytes: 100n * GiB, availableBytes: 100n * GiB, promisedBytes: 0n, pendingBytes: 0n };
+  const empty = {
+    totalBytes: 100n * GiB,
+    availableBytes: 100n * GiB,
+    promisedBytes: 0n,
+    unwrittenBytes: 0n,
+    pendingBytes: 0n,
+  };
 
   test('is all of an empty disk', () => {
     expect(spaceOf(empty, rules).thinBytes).toBe(100n * GiB);
@@ -31,6 +37,20 @@ describe('the space of a pool', () => {
 
   test('is bounded by what is free on the disk, whoever uses it', () => {
     expect(spaceOf({ ...empty, availableBytes: 20n * GiB }, rules).thinBytes).toBe(20n * GiB);
+  });
+
+  test('keeps free what images were promised and have not written, where other data shares the disk', () => {
+    const shared = { ...empty, availableBytes: 50n * GiB, promisedBytes: 40n * GiB };
+    expect(spaceOf({ ...shared, unwrittenBytes: 40n * GiB }, rules).thinBytes).toBe(10n * GiB);
+    expect(spaceOf({ ...shared, unwrittenBytes: 40n * GiB }, rules).thickBytes).toBeLessThanOrEqual(
+      10n * GiB,
+    );
+    // once they are written they lie in what is not free any more
+    expect(spaceOf({ ...shared, unwrittenBytes: 0n }, rules).thinBytes).toBe(50n * GiB);
+    expect(spaceOf({ ...shared, unwrittenBytes: 60n * GiB }, rules).thinBytes).toBe(0n);
+    expect(
+      spaceOf({ ...shared, unwrittenBytes: 40n * GiB }, { ...rules, overcommitRatio: 2 }).thinBytes,
+    ).toBe(60n * GiB);
   });
 
   test('may be promised several times to thin volumes, never to thick ones', () => {
@@ -77,13 +97,15 @@ describe('the space of a pool', () => {
         bytes,
         bytes,
         bytes,
+        bytes,
         fc.double({ min: 0.1, max: 20, noNaN: true }),
-        (total, a, p, q, ratio) => {
+        (total, a, p, q, u, ratio) => {
           const facts = {
             totalBytes: total,
             availableBytes: a < total ? a : total,
             promisedBytes: p,
             pendingBytes: q,
+            unwrittenBytes: u,
           };
           const space = spaceOf(facts, { overcommitRatio: ratio, reservedShare: 0.05 });
           for (const size of Object.values(space)) {

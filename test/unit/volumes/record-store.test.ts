@@ -1,0 +1,76 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Directory } from '../../../src/host/directory.ts';
+import { volumeIdOf } from '../../../src/model/volume-id.ts';
+import { RecordStore } from '../../../src/volumes/record-store.ts';
+import type { VolumeRecord } from '../../../src/volumes/record.ts';
+
+const MiB = 1n << 20n;
+let folder: string;
+let directory: Directory;
+let records: RecordStore;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'loam-records-'));
+  directory = await Directory.open(folder);
+  records = new RecordStore(directory);
+});
+afterEach(async () => {
+  await directory.close();
+  await rm(folder, { recursive: true });
+});
+
+function image(name: string, change: Partial<VolumeRecord['spec']> = {}): VolumeRecord {
+  const spec = {
+    id: volumeIdOf(name),
+    backend: 'loopback',
+    accessType: 'mount',
+    sizeBytes: 100n * MiB,
+    provisioning: 'thin',
+    limit: 'enforced',
+    ...change,
+  } as const;
+  const kept = { onDelete: 'delete', scrub: 'zero', sharing: 'none' } as const;
+  return {
+    schema: 1,
+    name,
+    state: 'ready',
+    spec,
+    parameters: {},
+    ...kept,
+    createdAtMs: 0,
+    acknowledged: false,
+  };
+}
+
+describe('what images have not written yet', () => {
+  it('is all of a thin image until it was looked at, and then the rest', () => {
+    records.put(image('a'));
+    expect(records.unwrittenBytes).toBe(100n * MiB);
+    records.noteAllocated('a', 30n * MiB);
+    expect(records.unwrittenBytes).toBe(70n * MiB);
+    records.noteAllocated('a', 101n * MiB);
+    expect(records.unwrittenBytes).toBe(0n);
+  });
+
+  it('outlives a change of the record and goes with it', () => {
+    records.put(image('a'));
+    records.put(image('b'));
+    records.noteAllocated('a', 30n * MiB);
+    records.put({ ...image('a'), acknowledged: true });
+    expect(records.unwrittenBytes).toBe(170n * MiB);
+    records.forget('a');
+    expect(records.unwrittenBytes).toBe(100n * MiB);
+    records.noteAllocated('a', 5n * MiB);
+    records.forget('b');
+    expect(records.unwrittenBytes).toBe(0n);
+  });
+
+  it('is nothing of a thick image, which has its space, and nothing of a directory, which is not known', () => {
+    records.put(image('thick', { provisioning: 'thick' }));
+    records.put(image('directory', { backend: 'directory', limit: 'advisory' }));
+    expect(records.unwrittenBytes).toBe(0n);
+  });
+});
