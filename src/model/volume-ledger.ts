@@ -20,6 +20,8 @@ export interface VolumeLedger {
   unacknowledged(): readonly UnacknowledgedVolume[];
   /** The PV exists: from now on the volume is never swept. Durable against kill -9. */
   acknowledge(volumeId: string): Promise<void>;
+  /** Whether the volume was ever staged. True where that is not known: what may hold data is not destroyed lightly. */
+  wasUsed(volumeId: string): boolean;
   /** Calls back with the volume id when a deleted volume's last byte is gone. Returns how to stop listening. */
   onRemoved(listener: (volumeId: string) => void): () => void;
 }

@@ -41,7 +41,7 @@ export async function startStatusServer(
   });
   const [host, port] = splitAddress(listenOn);
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(port, host, resolve);
+    server.once('error', reject).listen({ port, ...(host !== '' && { host }) }, resolve);
   });
   const { address, port: bound } = server.address() as AddressInfo;
   return {
@@ -66,11 +66,11 @@ async function report(checks: readonly Check[]): Promise<{ status: number; body:
   return { status, body: `${lines.map(({ line }) => line).join('\n')}\n` };
 }
 
-/** `127.0.0.1:9810`, `[::1]:9810`, `:9810` (all addresses). */
+/** `127.0.0.1:9810`, `[::1]:9810`, `:9810` (host '': all addresses of both kinds, as far as the kernel has them). */
 function splitAddress(text: string): [host: string, port: number] {
   const colon = text.lastIndexOf(':');
   const host = text.slice(0, colon).replace(/^\[|\]$/g, '');
-  return [host === '' ? '::' : host, Number(text.slice(colon + 1))];
+  return [host, Number(text.slice(colon + 1))];
 }
 
 async function closeServer(server: Server): Promise<void> {

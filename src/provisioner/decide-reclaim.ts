@@ -66,22 +66,30 @@ function keepsDataOf(other: PersistentVolume, volume: PersistentVolume): boolean
 }
 
 export type ClaimFate =
+  /** or for good bound to another volume, before this one held anything */
   | { readonly kind: 'gone'; readonly reason: string }
   | { readonly kind: 'alive'; readonly reason: string }
-  /** alive, with another volume: whether this one was ever used nobody can tell from here */
+  /** alive, with another volume, and this one may hold data */
   | { readonly kind: 'bound-elsewhere'; readonly reason: string };
 
-/** What became of a PV's claim, by a live look at its name. `undefined`: the API server says that there is none. */
+/**
+ * What became of a PV's claim, by a live look at its name. `undefined`: the API server says that there is none.
+ *
+ * @param wasUsed whether this PV's volume was ever staged; a binding is for life, so that an unused one never will be
+ */
 export function decideClaimFate(
   live: PersistentVolumeClaim | undefined,
   claim: ClaimRef,
   volumeName: string,
+  wasUsed: boolean,
 ): ClaimFate {
   if (live === undefined) return { kind: 'gone', reason: 'the claim does not exist' };
   if (uidOf(live) !== claim.uid)
     return { kind: 'gone', reason: 'a claim of that name exists, but it is a newer one' };
   const bound = live.spec.volumeName ?? '';
   if (bound !== '' && bound !== volumeName) {
+    if (!wasUsed)
+      return { kind: 'gone', reason: `the claim is bound to ${bound}, and this volume was never used` };
     return {
       kind: 'bound-elsewhere',
       reason: `claim ${claimKey(claim)} is alive and bound elsewhere, to ${bound}; delete the claim to have this volume reclaimed`,

@@ -160,7 +160,11 @@ export class Provisioner {
       identity,
     });
     const destruction = new VolumeDestruction({ ...shared, tellsRemoval: ledger !== undefined });
-    const volumeLoop = new VolumeReconciler({ ...shared, destruction });
+    const volumeLoop = new VolumeReconciler({
+      ...shared,
+      destruction,
+      wasUsed: (volumeId) => ledger?.wasUsed(volumeId) ?? true,
+    });
     const queue = { workers: settings.workers, backoff, clock, log, metrics };
     const claims = new WorkQueue({
       ...queue,

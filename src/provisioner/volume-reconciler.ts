@@ -10,7 +10,13 @@ import type { ClaimRef } from '../model/volume.ts';
 import { reclaiming } from './annotations.ts';
 import { claimKey, uidOf } from './claim-facts.ts';
 import { decideFinalizer, finalizerPatch } from './decide-finalizer.ts';
-import { decideClaimFate, decideReclaim, isMarked, type ReclaimDecision } from './decide-reclaim.ts';
+import {
+  decideClaimFate,
+  decideReclaim,
+  isMarked,
+  type ClaimFate,
+  type ReclaimDecision,
+} from './decide-reclaim.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import type { VolumeDestruction } from './destroy-volume.ts';
 import type { OwnSide } from './volume-facts.ts';
@@ -25,6 +31,8 @@ export interface VolumeReconcilerOptions {
   readonly own: OwnSide;
   readonly destruction: VolumeDestruction;
   readonly events: OutcomeEvents;
+  /** whether a volume may hold data; VolumeLedger's, or always true */
+  readonly wasUsed: (volumeId: string) => boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -68,15 +76,17 @@ export class VolumeReconciler {
     if (decision.kind !== 'reclaim') return this.#leave(volume, decision, signal);
 
     const inStore = this.#options.watches.claim(decision.claim);
-    if (inStore !== undefined && uidOf(inStore) === decision.claim.uid)
-      return this.#claimThere(volume, inStore, decision.claim, signal);
+    if (inStore !== undefined && uidOf(inStore) === decision.claim.uid) {
+      const fate = this.#fateOf(inStore, decision, volume);
+      if (fate.kind !== 'gone') return this.#claimThere(volume, fate, signal);
+    }
     const marked = await this.#mark(volume, decision.claim, signal);
     // the answer is the PV as it is: somebody may have thought better of it
     const now = this.#decide(marked);
     if (now.kind !== 'reclaim') return this.#leave(marked, now, signal);
     const live = await this.#lookUp(now.claim, signal);
-    const fate = decideClaimFate(live, now.claim, marked.metadata.name);
-    if (fate.kind !== 'gone' && live !== undefined) return this.#claimThere(marked, live, now.claim, signal);
+    const fate = this.#fateOf(live, now, marked);
+    if (fate.kind !== 'gone') return this.#claimThere(marked, fate, signal);
     this.#options.log.info(
       {
         persistentVolume: marked.metadata.name,
@@ -87,6 +97,15 @@ export class VolumeReconciler {
       `reclaiming: ${now.reason}, ${fate.reason}`,
     );
     return this.#options.destruction.destroy(marked, now.claim, signal);
+  }
+
+  #fateOf(
+    claim: PersistentVolumeClaim | undefined,
+    decision: Extract<ReclaimDecision, { kind: 'reclaim' }>,
+    volume: PersistentVolume,
+  ): ClaimFate {
+    const wasUsed = this.#options.wasUsed(decision.volumeId);
+    return decideClaimFate(claim, decision.claim, volume.metadata.name, wasUsed);
   }
 
   #decide(volume: PersistentVolume): ReclaimDecision {
@@ -116,13 +135,7 @@ export class VolumeReconciler {
   }
 
   /** The PV is Released, but its claim lives. Either the news are late, or the claim got another volume. */
-  async #claimThere(
-    volume: PersistentVolume,
-    claim: PersistentVolumeClaim,
-    ref: ClaimRef,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    const fate = decideClaimFate(claim, ref, volume.metadata.name);
+  async #claimThere(volume: PersistentVolume, fate: ClaimFate, signal: AbortSignal): Promise<Outcome> {
     if (fate.kind === 'bound-elsewhere') {
       this.#options.events.warning('PersistentVolume', volume, 'VolumeFailedDelete', fate.reason);
     }

@@ -12,6 +12,8 @@ import { formatRecord, parseRecord, recordName, type VolumeRecord } from './reco
  * a power cut loses the mark, never the record.
  */
 export const acknowledgedName = 'acknowledged';
+/** Likewise, once the volume is staged for the first time; that mark is flushed, since data may follow. */
+export const usedName = 'used';
 
 /** What a scan found besides sound records. */
 export interface ScanReport {
@@ -135,6 +137,20 @@ export class RecordStore {
     if (current !== undefined) this.put({ ...current, acknowledged: true });
   }
 
+  /** Notes that somebody may write to the volume from now on, so that it has a PV, too. Durable when it resolves. */
+  async markUsed(record: VolumeRecord): Promise<void> {
+    if (record.used === true) return;
+    const directory = await this.#volumes.openChild(record.spec.id);
+    try {
+      await touchFile(directory, usedName);
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+    const current = this.#records.get(record.spec.id);
+    if (current !== undefined) this.put({ ...current, acknowledged: true, used: true });
+  }
+
   /** Reads every record into the index. Never changes anything on disk. */
   async scan(): Promise<ScanReport> {
     const hollow: string[] = [];
@@ -164,8 +180,10 @@ export class RecordStore {
       hasUnfinished = names.some((file) => file.startsWith(temporaryPrefix));
       const text = await readIfPresent(directory, recordName);
       isHollow = (text ?? '') === '' && names.every(isMadeBeforeCommit);
-      const isAcknowledged = names.includes(acknowledgedName);
-      return { record: this.#parse(name, path, text, isAcknowledged), hasUnfinished, isHollow };
+      const record = this.#parse(name, path, text);
+      const used = names.includes(usedName);
+      const acknowledged = record.acknowledged || used || names.includes(acknowledgedName);
+      return { record: { ...record, acknowledged, used }, hasUnfinished, isHollow };
     } catch (error) {
       const broken = new StorageError(
         'data-loss',
@@ -178,7 +196,7 @@ export class RecordStore {
     }
   }
 
-  #parse(name: string, path: string, text: string | undefined, acknowledged: boolean): VolumeRecord {
+  #parse(name: string, path: string, text: string | undefined): VolumeRecord {
     if (text === undefined) {
       throw new StorageError(
         'data-loss',
@@ -192,7 +210,7 @@ export class RecordStore {
         `${path}/${recordName} is the record of ${record.spec.id}; put it back where it belongs`,
       );
     }
-    return acknowledged ? { ...record, acknowledged } : record;
+    return record;
   }
 }
 

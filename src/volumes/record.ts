@@ -28,6 +28,8 @@ export interface VolumeRecord {
   readonly createdAtMs: number;
   /** whether a PV of it was ever seen; such a volume is never swept */
   readonly acknowledged: boolean;
+  /** whether it was ever staged, so that somebody may have written to it */
+  readonly used?: boolean;
 }
 
 /** The record as the file has it: bytes as decimal text, the mode as octal text. */

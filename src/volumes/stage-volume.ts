@@ -12,6 +12,7 @@ import {
   type NodeEnvironment,
 } from './node-environment.ts';
 import { canBeOurs } from './recognise-mount.ts';
+import { diskError } from './disk-error.ts';
 import { backendOf, callError } from './volume-environment.ts';
 
 /**
@@ -41,6 +42,8 @@ export async function stageVolume(
           `${stagingTargetPath}: ${difference}; unstage it first`,
         );
     }
+    // before the mount: data may follow it at once
+    await markUsed(located, doing);
     await environment.publications.put(wanted);
     try {
       await stageWith(environment, located, request, call);
@@ -49,7 +52,6 @@ export async function stageVolume(
       if (live === undefined) await rollBack(environment, located, path, stagingTargetPath, failure);
       throw failure;
     }
-    await acknowledge(environment, located);
   });
 }
 
@@ -94,12 +96,12 @@ async function rollBack(
   }
 }
 
-/** Only a volume with a PV is staged: from now on nothing sweeps it. */
-async function acknowledge({ log }: NodeEnvironment, { pool, record }: LocatedVolume): Promise<void> {
+/** Only a volume with a PV is staged: from now on nothing sweeps it, and nothing destroys it while its claim lives. */
+async function markUsed({ pool, record }: LocatedVolume, doing: string): Promise<void> {
   try {
-    await pool.records.acknowledge(record);
+    await pool.records.markUsed(record);
   } catch (error) {
-    log.warn({ volumeId: record.spec.id, error: messageOf(error) }, 'volume in use not marked as such');
+    throw diskError(error, doing);
   }
 }
 

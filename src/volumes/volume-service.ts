@@ -123,6 +123,10 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     if (found !== undefined) await found.pool.records.acknowledge(found.record);
   }
 
+  wasUsed(volumeId: string): boolean {
+    return this.#environment.pools.locate(volumeId)?.record.used ?? true;
+  }
+
   onRemoved(listener: (volumeId: string) => void): () => void {
     return this.#environment.pools.onRemoved(listener);
   }

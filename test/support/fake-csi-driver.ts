@@ -125,6 +125,13 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
       .map((entry) => this.#recordOf(entry));
   }
 
+  /** what a test says was staged; everything, unless told */
+  readonly unused = new Set<string>();
+
+  wasUsed(volumeId: string): boolean {
+    return !this.unused.has(volumeId);
+  }
+
   async acknowledge(volumeId: string): Promise<void> {
     this.onAcknowledge?.(volumeId);
     const known = this.volumes.get(volumeId);

@@ -40,4 +40,10 @@ describe('the status server', () => {
     expect((await ask('/')).status).toBe(404);
     expect((await ask('/metrics', { method: 'POST' })).status).toBe(405);
   });
+
+  it('listens on every address of the machine where the address is without a host', async () => {
+    server = await startStatusServer(':0', [], () => 'loam_up 1\n');
+    const port = server.address.slice(server.address.lastIndexOf(':') + 1);
+    expect((await fetch(`http://127.0.0.1:${port}/metrics`)).status).toBe(200);
+  });
 });

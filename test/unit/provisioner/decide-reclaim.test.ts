@@ -194,7 +194,13 @@ describe('decideClaimFate', () => {
     ['it is bound to another volume', aClaim({ spec: { volumeName: 'static-1' } }), 'bound-elsewhere'],
   ];
   it.each(fates)('%s', (_what, live, kind) => {
-    expect(decideClaimFate(live, claim, 'pvc-uid-1').kind).toBe(kind);
+    expect(decideClaimFate(live, claim, 'pvc-uid-1', true).kind).toBe(kind);
+  });
+
+  it('counts as gone when the claim is bound to another volume for good and this one was never used', () => {
+    const elsewhere = aClaim({ spec: { volumeName: 'static-1' } });
+    expect(decideClaimFate(elsewhere, claim, 'pvc-uid-1', false).kind).toBe('gone');
+    expect(decideClaimFate(aClaim(), claim, 'pvc-uid-1', false).kind).toBe('alive');
   });
 });
 

@@ -27,6 +27,7 @@ function intentsOver(
   const ledger: VolumeLedger = {
     unacknowledged: records,
     acknowledge: async () => {},
+    wasUsed: () => true,
     onRemoved: () => () => {},
   };
   return new Intents({ ledger, clusterUid, clock });
@@ -60,6 +61,7 @@ describe('Intents', () => {
     const ledger = {
       unacknowledged: () => [record(), without('clusterUid')],
       acknowledge: async () => {},
+      wasUsed: () => true,
       onRemoved: () => () => {},
     };
     expect(new Intents({ ledger, clock }).takeOver(true)).toEqual([]);

@@ -201,6 +201,20 @@ describe('a claim that is not gone', () => {
     expect(world.driver.deletes).toEqual([]);
   });
 
+  it('and bound elsewhere lets a volume go that nobody ever used', async () => {
+    await world.start();
+    await world.bound();
+    world.driver.unused.add('pvc-uid-1');
+    world.api.edit(
+      'PersistentVolumeClaim',
+      'shop/data',
+      (claim) => void (claim.spec.volumeName = 'static-1'),
+    );
+    editVolume((volume) => void (volume.status = { phase: 'Released' }));
+    await world.pass(0);
+    expectGone();
+  });
+
   it('and bound elsewhere keeps the volume with an event, until it goes', async () => {
     await world.start();
     await world.bound();

@@ -66,8 +66,15 @@ describe('a volume on its way into a pod', () => {
 
   test('counts as having a PV once it is staged', async () => {
     expect(process.service.unacknowledged().length).toBe(1);
+    expect(process.service.wasUsed('a')).toBe(false);
     await stage();
     expect(process.service.unacknowledged().length).toBe(0);
+    expect(process.service.wasUsed('a')).toBe(true);
+    await process.stop();
+    process = await lab.start();
+    expect(process.service.wasUsed('a')).toBe(true);
+    expect(process.service.unacknowledged().length).toBe(0);
+    expect(process.service.wasUsed('unknown')).toBe(true);
   });
 
   test('must be staged before it is published, there and by that volume', async () => {
