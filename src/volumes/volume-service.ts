@@ -124,7 +124,8 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   }
 
   wasUsed(volumeId: string): boolean {
-    return this.#environment.pools.locate(volumeId)?.record.used ?? true;
+    const found = this.#environment.pools.locate(volumeId);
+    return found === undefined || found.record.used === true;
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {
