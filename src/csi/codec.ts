@@ -1,4 +1,4 @@
-import type { AccessMode } from '../model/access-mode.ts';
+import { accessModes } from '../model/access-mode.ts';
 import type { Capacity, DriverVolume, ListedVolume } from '../model/csi-driver.ts';
 import type { UsageEntry } from '../model/node-driver.ts';
 import type { Segments, TopologyRequirement } from '../model/topology.ts';
@@ -15,17 +15,6 @@ import type {
 import type { NodeGetVolumeStatsResponse } from './generated/csi/v1/NodeGetVolumeStatsResponse.ts';
 import type { VolumeUsageInit } from './generated/csi/v1/VolumeUsage.ts';
 import { boundedMap, boundedTexts, invalidField, optionalText } from './validate.ts';
-
-/** Every mode of the contract; a number or UNKNOWN on the wire is none of them. */
-const accessModes: readonly AccessMode[] = [
-  'SINGLE_NODE_WRITER',
-  'SINGLE_NODE_READER_ONLY',
-  'MULTI_NODE_READER_ONLY',
-  'MULTI_NODE_SINGLE_WRITER',
-  'MULTI_NODE_MULTI_WRITER',
-  'SINGLE_NODE_SINGLE_WRITER',
-  'SINGLE_NODE_MULTI_WRITER',
-];
 
 /** @throws StorageError 'invalid-argument' where it is missing, or says neither mount nor block, or no access mode */
 export function readCapability(field: string, wire: WireCapability | undefined): VolumeCapability {

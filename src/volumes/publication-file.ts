@@ -1,16 +1,6 @@
-import type { AccessMode } from '../model/access-mode.ts';
+import { accessModes } from '../model/access-mode.ts';
 import { FieldReader } from './field-reader.ts';
 import type { Publication } from './publications.ts';
-
-const accessModes = [
-  'SINGLE_NODE_WRITER',
-  'SINGLE_NODE_READER_ONLY',
-  'MULTI_NODE_READER_ONLY',
-  'MULTI_NODE_SINGLE_WRITER',
-  'MULTI_NODE_MULTI_WRITER',
-  'SINGLE_NODE_SINGLE_WRITER',
-  'SINGLE_NODE_MULTI_WRITER',
-] as const satisfies readonly AccessMode[];
 
 /** A publication as its file has it; the flags as a map, so that one reader serves all files. */
 export function formatPublication(publication: Publication): string {
