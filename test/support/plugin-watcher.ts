@@ -16,7 +16,7 @@ export interface SeenPlugin {
  * Kubelet's plugin watcher: asks every socket that is in the folder when it starts, and every one that appears later, who it
  * is; looks at the driver behind it; says that it is registered.
  */
-export class PluginWatcher {
+export class PluginWatcher implements AsyncDisposable {
   readonly seen: SeenPlugin[] = [];
   readonly #folder: string;
   readonly #watcher: FSWatcher;
@@ -32,6 +32,10 @@ export class PluginWatcher {
   async stop(): Promise<void> {
     this.#watcher.close();
     await this.#work;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
   }
 
   #scan(): void {
@@ -52,8 +56,9 @@ export class PluginWatcher {
       const driver = connectNodeDriver(endpoint);
       const { nodeId } = await driver.nodeInfo({ signal: AbortSignal.timeout(5000) });
       driver.close();
-      await send(client, 'notifyRegistrationStatus', { pluginRegistered: true });
+      // first, so that a driver which says that it is registered has been seen
       this.seen.push({ name, endpoint, nodeId });
+      await send(client, 'notifyRegistrationStatus', { pluginRegistered: true });
     } finally {
       client.close();
     }

@@ -154,12 +154,12 @@ describe('a node’s process', () => {
       const { text } = await first.status();
       return text.includes('[-] kubelet') && text.includes('[+] pools');
     });
-    let kubelet = new PluginWatcher(registry);
+    await using before = new PluginWatcher(registry);
     await eventually('readiness', async () => (await first.status()).ok);
-    expect(kubelet.seen).toEqual([{ name: 'loam.dev', endpoint: first.csiSocketPath, nodeId: 'node-a' }]);
+    expect(before.seen).toEqual([{ name: 'loam.dev', endpoint: first.csiSocketPath, nodeId: 'node-a' }]);
     // kubelet restarts
-    await kubelet.stop();
-    kubelet = new PluginWatcher(registry);
+    await before.stop();
+    await using kubelet = new PluginWatcher(registry);
     await eventually('a registration with the new kubelet', () => kubelet.seen.length === 1);
     // the driver restarts, without a chance to clean up
     await first.kill();
@@ -169,7 +169,6 @@ describe('a node’s process', () => {
     // kubelet's folder is emptied while both run
     rmSync(join(registry, 'loam-reg.sock'));
     await eventually('a registration by a new socket', () => kubelet.seen.length === 3, 20_000);
-    await kubelet.stop();
   });
 
   it('is not ready while its pool is away, and ready when it is back', async () => {
