@@ -13,12 +13,15 @@ const toolFolders = join(project, 'test/tools');
 /** The Go programs that tests run: in which folder of test/tools their go.mod lies, and the package to build. */
 const tools = {
   'csi-sanity': { folder: 'csi', package: 'github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity' },
+  helm: { folder: 'helm', package: 'helm.sh/helm/v3/cmd/helm' },
   'kube-apiserver': { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kube-apiserver' },
   'kube-controller-manager': {
     folder: 'kubernetes',
     package: 'k8s.io/kubernetes/cmd/kube-controller-manager',
   },
+  'kube-scheduler': { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kube-scheduler' },
   kubectl: { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kubectl' },
+  kubelet: { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kubelet' },
 } as const;
 
 export type GoTool = keyof typeof tools;

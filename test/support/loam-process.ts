@@ -6,7 +6,7 @@ import { freePorts } from './free-ports.ts';
 
 const projectRoot = join(import.meta.dirname, '../..');
 /** The flags of the image's entry point: they are part of what is measured. */
-const imageFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1', '--no-opt'];
+export const imageFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1', '--no-opt'];
 
 interface LoamOptions {
   /** sockets, state and logs go below it */

@@ -1,0 +1,153 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { readConfig } from '../../src/config/read-config.ts';
+import { parseClassParameters } from '../../src/model/class-parameters.ts';
+import { lintChart, manifestPath, renderChart } from '../support/chart.ts';
+import { whyNoGo } from '../support/go-tools.ts';
+import { ofKind, parseManifests } from '../support/manifests.ts';
+
+const noGo = await whyNoGo();
+const committed = readFileSync(manifestPath, 'utf8');
+
+describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (skipped: ${noGo})`}`, () => {
+  it('passes helm lint, where warnings count as errors', async () => {
+    expect(await lintChart()).toContain('0 chart(s) failed');
+  });
+
+  it('renders to the committed deploy/kubernetes/loam.yaml; scripts/render writes it', async () => {
+    expect(await renderChart()).toBe(committed);
+  });
+
+  it.each([
+    ['an unknown key', ['--set', 'kubletDir=/x'], /kubletDir/],
+    ['an unknown key of a pool', ['--set', 'pools[0].overcomit=2'], /overcomit/],
+    ['no pool', ['--set-json', 'pools=[]'], /pools/],
+    ['a pool without a path', ['--set-json', 'pools=[{"name":"a"}]'], /path/],
+    ['a pool at /', ['--set', 'pools[0].path=/'], /pools/],
+    ['a pool path with ..', ['--set', 'pools[0].path=/a/../etc'], /pools/],
+    ['a pool path that would become options', ['--set', 'pools[0].path=/a\\,init=false'], /pools/],
+    ['a relative kubelet folder', ['--set', 'kubeletDir=var/lib/kubelet'], /kubeletDir/],
+    ['a log level that is none', ['--set', 'settings.logLevel=loud'], /logLevel/],
+    ['text for a switch', ['--set-string', 'settings.early=yes'], /early/],
+    ['an unknown class', ['--set', 'storageClasses.fast.create=true'], /fast/],
+  ])('refuses %s', async (_, flags, message) => {
+    await expect(renderChart(...flags)).rejects.toThrow(message);
+  });
+
+  it('follows kubelet to another folder in every path', async () => {
+    const kubeletDir = '/var/snap/microk8s/common/var/lib/kubelet';
+    const text = await renderChart('--set', `kubeletDir=${kubeletDir}`);
+    expect(text).not.toMatch(/(?<!common)\/var\/lib\/kubelet/);
+    const config = configOf(text);
+    expect(config.csiSocketPath).toBe(`${kubeletDir}/plugins/loam.dev/csi.sock`);
+    expect(config.registrationSocketPath).toBe(`${kubeletDir}/plugins_registry/loam.dev-reg.sock`);
+  });
+
+  it('hands every pool with its options to the program, and mounts its folder', async () => {
+    const pools = [
+      { name: 'fast', path: '/mnt/fast', overcommit: 2.5, reserved: '10%' },
+      { name: 'big', path: '/mnt/big/loam', init: false },
+    ];
+    const text = await renderChart('--set-json', `pools=${JSON.stringify(pools)}`);
+    expect(configOf(text).pools).toEqual([
+      { name: 'fast', path: '/mnt/fast', overcommitRatio: 2.5, reservedShare: 0.1, initialise: true },
+      { name: 'big', path: '/mnt/big/loam', overcommitRatio: 1, reservedShare: 0.05, initialise: false },
+    ]);
+    for (const { path } of pools) expect(foldersOf(text)).toContainEqual([path, 'HostToContainer']);
+  });
+
+  it('hands large numbers over as numbers', async () => {
+    const text = await renderChart('--set', 'settings.removeRate=5000000,settings.maxVolumes=20000000');
+    expect(configOf(text)).toMatchObject({ removeFilesPerSecond: 5_000_000, maxVolumesPerNode: 20_000_000 });
+  });
+
+  it('marks the default class only when it is told to, and leaves out classes', async () => {
+    expect(committed).not.toContain('is-default-class');
+    const text = await renderChart(
+      '--set',
+      'storageClasses.loam.default=true,storageClasses.directory.create=false,storageClasses.scrub.create=false',
+    );
+    const classes = ofKind(parseManifests(text), 'StorageClass');
+    expect(classes.map(({ metadata }) => metadata)).toMatchObject([
+      { name: 'loam', annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } },
+    ]);
+  });
+});
+
+describe('the manifests', () => {
+  const manifests = parseManifests(committed);
+
+  it('name each object once, and are all that the kustomization applies besides the namespace', () => {
+    const names = manifests.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+    expect(new Set(names).size).toBe(names.length);
+    const folder = dirname(manifestPath);
+    const kustomization = parse(readFileSync(join(folder, 'kustomization.yaml'), 'utf8')) as object;
+    expect(kustomization).toMatchObject({ resources: ['namespace.yaml', 'loam.yaml'] });
+    const [namespace] = parseManifests(readFileSync(join(folder, 'namespace.yaml'), 'utf8'));
+    const namespaces = manifests.flatMap(({ metadata }) => metadata.namespace ?? []);
+    expect(new Set(namespaces)).toEqual(new Set([namespace?.metadata.name]));
+  });
+
+  it('start the program with flags that it knows, below folders that are the node’s under the same path', () => {
+    const config = configOf(committed);
+    expect(config.pools).toMatchObject([{ name: 'default', path: '/var/lib/loam/pool' }]);
+    expect(config.kubeletCsiSocketPath).toBe(config.csiSocketPath);
+    const folders = foldersOf(committed).map(([path]) => path);
+    const { csiSocketPath, registrationSocketPath = '', stateDir, runDir } = config;
+    for (const path of [csiSocketPath, registrationSocketPath, stateDir, runDir, '/dev']) {
+      expect(folders.some((folder) => path === folder || path.startsWith(`${folder}/`))).toBe(true);
+    }
+    expect(foldersOf(committed)).toContainEqual(['/var/lib/kubelet', 'Bidirectional']);
+    // without it /proc shows no other mount namespace, and a volume that is still mounted in one would be deleted
+    expect(podOf(committed).hostPID).toBe(true);
+    expect(podOf(committed).containers).toHaveLength(1);
+  });
+
+  it('hold classes whose parameters the driver takes', () => {
+    const classes = ofKind(manifests, 'StorageClass');
+    expect(classes.map(({ metadata }) => metadata.name)).toEqual(['loam', 'loam-directory', 'loam-scrub']);
+    for (const { provisioner, parameters = {}, volumeBindingMode } of classes) {
+      expect([provisioner, volumeBindingMode]).toEqual(['loam.dev', 'WaitForFirstConsumer']);
+      expect(() => parseClassParameters(parameters)).not.toThrow();
+    }
+    expect(classes[0]).not.toHaveProperty('parameters');
+  });
+
+  it('declare a driver that needs no attachment', () => {
+    expect(ofKind(manifests, 'CSIDriver')).toMatchObject([
+      {
+        metadata: { name: 'loam.dev' },
+        spec: {
+          attachRequired: false,
+          podInfoOnMount: true,
+          fsGroupPolicy: 'File',
+          seLinuxMount: false,
+          volumeLifecycleModes: ['Persistent'],
+        },
+      },
+    ]);
+  });
+});
+
+function podOf(text: string) {
+  const pod = ofKind(parseManifests(text), 'DaemonSet')[0]?.spec.template.spec;
+  if (pod === undefined) throw new Error('there is no DaemonSet');
+  return pod;
+}
+
+function configOf(text: string) {
+  const [command, ...flags] = podOf(text).containers[0]?.args ?? [];
+  expect(command).toBe('node');
+  return readConfig(flags, { env: {}, hostName: 'node-a', readFile: () => '' });
+}
+
+/** The node's folders that the container has under their own paths, with the propagation of mounts. */
+function foldersOf(text: string): (readonly [path: string, propagation: string | undefined])[] {
+  const { containers, volumes } = podOf(text);
+  return (containers[0]?.volumeMounts ?? []).flatMap(({ name, mountPath, mountPropagation }) => {
+    const path = volumes.find((volume) => volume.name === name)?.hostPath?.path;
+    return path === mountPath ? [[path, mountPropagation] as const] : [];
+  });
+}
