@@ -1,6 +1,6 @@
 // Bundles src/main.ts into dist/loam.mjs, one minified ES module: that halves the memory of the process.
 import { build } from 'esbuild';
-import { cpSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 await build({
@@ -19,5 +19,4 @@ await build({
   },
   logLevel: 'warning',
 });
-cpSync('proto', 'dist/proto', { recursive: true });
 console.log(`dist/loam.mjs ${(statSync('dist/loam.mjs').size / 1024 / 1024).toFixed(2)} MiB`);
