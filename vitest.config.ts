@@ -17,6 +17,12 @@ export default defineConfig({
       suite('conformance', alone),
       suite('sanity', { ...alone, testTimeout: 600_000 }),
       suite('integration', { ...alone, testTimeout: 120_000 }),
+      suite('cluster', {
+        ...alone,
+        testTimeout: 180_000,
+        hookTimeout: 300_000,
+        globalSetup: 'test/support/cluster-set-up.ts',
+      }),
     ],
   },
 });

@@ -16,16 +16,17 @@ import { finalizerPatch } from './decide-finalizer.ts';
 import { describeDriverError, type DriverCalls } from './driver-calls.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 
-/** kubelet's unmount follows the pod's end within seconds. */
-const inUseWaits = { baseMs: 1_000, maxMs: 30_000 };
-/** The driver tells when the last byte is gone; this is only in case it cannot. */
-const removingMs = 30_000;
+/**
+ * kubelet's unmount follows the pod's end within seconds, and a driver that says ABORTED may only be busy with that unmount.
+ * When the last byte is gone our own driver tells; nobody tells of the rest.
+ */
+const waits = { baseMs: 1_000, maxMs: 30_000 };
 
 /** The end of a volume whose claim is verifiably gone: its data, then its PV. Any step can be repeated after a crash. */
 export class VolumeDestruction {
   readonly #options: DestructionOptions;
-  /** PV name → attempts that found the volume in use */
-  readonly #inUse = new Map<string, number>();
+  /** PV name → attempts that found the volume in use, or the driver at work on it */
+  readonly #early = new Map<string, number>();
   /** PV name → uid, where all is done and only the watch has not said so yet */
   readonly #done = new Map<string, string>();
 
@@ -54,7 +55,7 @@ export class VolumeDestruction {
       if (signal.aborted) throw error;
       return this.#failed(volume, error, log);
     }
-    this.#inUse.delete(name);
+    this.#early.delete(name);
     try {
       await this.#removeObject(volume, signal);
     } catch (error) {
@@ -81,7 +82,7 @@ export class VolumeDestruction {
   /** The PV is gone. */
   forget(name: string): void {
     this.#done.delete(name);
-    this.#inUse.delete(name);
+    this.#early.delete(name);
   }
 
   #failed(volume: PersistentVolume, error: unknown, log: Log): Outcome {
@@ -89,9 +90,9 @@ export class VolumeDestruction {
     const code = statusCodeOf(error);
     const text = describeDriverError(error);
     if (code === 'ABORTED') {
-      // work in progress is no failure: the driver calls when it is done
-      log.info({ err: text }, 'the data is still being removed');
-      return this.#options.tellsRemoval ? { kind: 'retry', afterMs: removingMs } : { kind: 'retry' };
+      // work in progress is no failure
+      log.info({ err: text }, 'the driver is still at work on the volume');
+      return this.#later(name);
     }
     this.#options.metrics.count('controller_persistentvolume_delete_failed_total', {
       class: classNameOfVolume(volume),
@@ -99,9 +100,13 @@ export class VolumeDestruction {
     this.#options.events.warning('PersistentVolume', volume, 'VolumeFailedDelete', text);
     log.warn({ err: text }, 'the volume could not be deleted; trying again');
     if (code !== 'FAILED_PRECONDITION') return { kind: 'retry' };
-    const failures = (this.#inUse.get(name) ?? 0) + 1;
-    this.#inUse.set(name, failures);
-    return { kind: 'retry', afterMs: backOffMs(failures, inUseWaits) };
+    return this.#later(name);
+  }
+
+  #later(name: string): Outcome {
+    const attempts = (this.#early.get(name) ?? 0) + 1;
+    this.#early.set(name, attempts);
+    return { kind: 'retry', afterMs: backOffMs(attempts, waits) };
   }
 
   /** DELETE first: a crash before the finalizer is off leaves a PV that says by itself what is still to be done. */
@@ -121,8 +126,6 @@ export class VolumeDestruction {
 export interface DestructionOptions {
   readonly api: KubeApi;
   readonly calls: DriverCalls;
-  /** whether the driver calls back when a volume's last byte is gone */
-  readonly tellsRemoval: boolean;
   readonly events: OutcomeEvents;
   readonly clock: Clock;
   readonly log: Log;

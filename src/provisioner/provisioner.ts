@@ -159,7 +159,7 @@ export class Provisioner {
       clusterUid,
       identity,
     });
-    const destruction = new VolumeDestruction({ ...shared, tellsRemoval: ledger !== undefined });
+    const destruction = new VolumeDestruction(shared);
     const volumeLoop = new VolumeReconciler({
       ...shared,
       destruction,

@@ -322,6 +322,18 @@ describe('a driver that cannot delete yet', () => {
     expectGone();
   });
 
+  it('is asked again within seconds where it was only busy, with an unmount for example', async () => {
+    await world.start();
+    await world.bound();
+    world.driver.removing.add('pvc-uid-1');
+    deleteClaim();
+    await world.pass(1_500);
+    expect(world.volume()).toBeDefined();
+    world.driver.removing.clear();
+    await world.pass(4_000);
+    expectGone();
+  });
+
   it('wakes the loop when the last byte is gone', async () => {
     await world.start();
     await world.bound();

@@ -1,0 +1,143 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { removeAll } from '../support/cluster-leftovers.ts';
+import { claimOf, podOf } from '../support/pods.ts';
+import { clusterScript, loamPid, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+
+const why = await whyNoCluster();
+const cluster = new RealCluster();
+const classes = ['loam', 'loam-directory'] as const;
+
+/** Two pods, a class each, that wrote a line and hold a file open. */
+async function writers(): Promise<void> {
+  for (const className of classes) {
+    const first =
+      '{ [ -f /data/log ] || echo one > /data/log; } && (while sleep 0.2; do date >> /data/ticks; done &)';
+    await cluster.apply(claimOf(className, { className }), podOf(`on-${className}`, className, { first }));
+  }
+  for (const className of classes) await cluster.untilRunning(`on-${className}`);
+}
+
+async function expectWritersAtWork(): Promise<void> {
+  for (const className of classes) {
+    expect(await cluster.sh(`on-${className}`, 'cat /data/log')).toBe('one');
+    expect(await cluster.field('pod', `on-${className}`, '.status.containerStatuses[0].restartCount')).toBe(
+      '0',
+    );
+    const grew = await cluster.sh(
+      `on-${className}`,
+      'a=$(wc -c < /data/ticks); sleep 1; [ $(wc -c < /data/ticks) -gt $a ] && echo grew',
+    );
+    expect(grew).toBe('grew');
+  }
+}
+
+describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? '' : ` (${why})`}`, () => {
+  afterEach(async () => {
+    // a test that failed in the middle may have left it away
+    await cluster.startLoam();
+    await removeAll(cluster);
+  });
+
+  it.each(classes)('keeps the data of class %s from one pod to the next', async (className) => {
+    await cluster.apply(
+      claimOf('kept', { className }),
+      podOf('first', 'kept', { first: 'echo one > /data/log' }),
+    );
+    await cluster.untilRunning('first');
+    await cluster.remove('pod', 'first');
+    await cluster.apply(podOf('second', 'kept', { first: 'echo two >> /data/log' }));
+    await cluster.untilRunning('second');
+    expect(await cluster.sh('second', 'cat /data/log')).toBe('one\ntwo');
+  });
+
+  it('leaves running pods and their volumes alone when kubelet is started anew', async () => {
+    await writers();
+    await clusterScript('restart', 'kubelet');
+    await cluster.untilField('csinode', 'node-a', '.spec.drivers[*].name', 'loam.dev');
+    for (const className of classes) await cluster.untilReachable(`on-${className}`);
+    await expectWritersAtWork();
+    // the volumes that kubelet found again can still be unmounted: removeAll shows it
+  });
+
+  it('leaves running pods and their volumes alone when Loam is killed', async () => {
+    await writers();
+    await cluster.killLoam();
+    await expectWritersAtWork();
+    await cluster.untilLoamReady();
+    await expectWritersAtWork();
+    await cluster.apply(podOf('second', 'loam'));
+    await cluster.untilRunning('second');
+    expect(await cluster.sh('second', 'cat /data/log')).toBe('one');
+  });
+
+  it('leaves running pods and their volumes alone when Loam is replaced by another version', async () => {
+    await writers();
+    const before = loamPid();
+    await cluster.kubectl(['--namespace=loam-system', 'rollout', 'restart', 'daemonset/loam-node']);
+    await cluster.kubectl([
+      '--namespace=loam-system',
+      'rollout',
+      'status',
+      'daemonset/loam-node',
+      '--timeout=90s',
+    ]);
+    expect(loamPid()).not.toBe(before);
+    await expectWritersAtWork();
+    await cluster.apply(podOf('second', 'loam-directory'));
+    await cluster.untilRunning('second');
+    expect(await cluster.sh('second', 'cat /data/log')).toBe('one');
+  });
+
+  it('starts a pod that was waiting while Loam was down, once it is back', async () => {
+    await cluster.apply(claimOf('early'), podOf('maker', 'early', { first: 'echo one > /data/log' }));
+    await cluster.untilRunning('maker');
+    await cluster.remove('pod', 'maker');
+    await cluster.stopLoam();
+    await cluster.apply(podOf('waiting', 'early'), claimOf('new'), podOf('also-waiting', 'new'));
+    await cluster.untilEvent('waiting', /FailedMount/);
+    expect(await cluster.field('pod', 'waiting', '.status.phase')).toBe('Pending');
+    expect(loamPid()).toBeUndefined();
+    await cluster.startLoam();
+    await cluster.untilRunning('waiting', 150_000);
+    await cluster.untilRunning('also-waiting');
+    expect(await cluster.sh('waiting', 'cat /data/log')).toBe('one');
+  });
+
+  it('ends a pod that was deleted while Loam was down, once it is back', async () => {
+    await writers();
+    await cluster.stopLoam();
+    await cluster.kubectl(['delete', 'pod', 'on-loam', 'on-loam-directory', '--wait=false']);
+    await cluster.untilField('pod', 'on-loam', '.status.containerStatuses[0].ready', 'false');
+    expect(await cluster.field('pod', 'on-loam', '.metadata.name')).toBe('on-loam');
+    await cluster.startLoam();
+    await cluster.untilField('pod', 'on-loam', '.metadata.name', '', 150_000);
+  });
+
+  it('goes on after the API server was away', async () => {
+    await writers();
+    await clusterScript('restart', 'kube-apiserver');
+    await cluster.kubectl(['wait', '--for=condition=Ready', 'node/node-a', '--timeout=60s']);
+    await cluster.apply(claimOf('later'), podOf('after', 'later', { first: 'echo new > /data/log' }));
+    await cluster.untilRunning('after');
+    await expectWritersAtWork();
+  });
+
+  it('brings pods back with their data when the node was without power', async () => {
+    await writers();
+    await cluster.sh('on-loam', 'sync');
+    await cluster.sh('on-loam-directory', 'sync');
+    await clusterScript('reboot');
+    await cluster.untilLoamReady();
+    for (const className of classes) {
+      await cluster.untilField(
+        'pod',
+        `on-${className}`,
+        '.status.containerStatuses[0].restartCount',
+        '1',
+        150_000,
+      );
+      await cluster.untilRunning(`on-${className}`, 150_000);
+      expect(await cluster.sh(`on-${className}`, 'cat /data/log')).toBe('one');
+    }
+  });
+});

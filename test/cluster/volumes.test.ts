@@ -1,0 +1,165 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { removeAll } from '../support/cluster-leftovers.ts';
+import { eventually } from '../support/eventually.ts';
+import { claimOf, classOf, podOf } from '../support/pods.ts';
+import { RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+
+const why = await whyNoCluster();
+const cluster = new RealCluster();
+
+describe.skipIf(why !== undefined)(
+  `volumes in pods of a real kubelet${why === undefined ? '' : ` (${why})`}`,
+  () => {
+    afterEach(() => removeAll(cluster));
+
+    it.each([
+      ['loam', /^\/dev\/loop\d+ .*ext4/],
+      ['loam-directory', / ext4 | xfs | btrfs /],
+    ])('gives a pod a volume of class %s, made when the pod asks for it', async (className, mount) => {
+      await cluster.apply(claimOf('first', { className }));
+      await cluster.untilEvent('first', /WaitForFirstConsumer/);
+      expect(await cluster.field('pvc', 'first', '.spec.volumeName')).toBe('');
+      const beganMs = performance.now();
+      await cluster.apply(podOf('writer', 'first', { first: 'echo "from the pod" > /data/note' }));
+      await cluster.untilRunning('writer');
+      console.log(`${className}: pod ready after ${Math.round(performance.now() - beganMs)} ms`);
+      expect(await cluster.sh('writer', 'cat /data/note')).toBe('from the pod');
+      expect(await cluster.sh('writer', 'grep " /data " /proc/mounts')).toMatch(mount);
+    });
+
+    it('holds a loopback volume to its size', async () => {
+      await cluster.apply(claimOf('small', { size: '32Mi' }), podOf('greedy', 'small'));
+      await cluster.untilRunning('greedy');
+      const answer = await cluster.sh('greedy', 'dd if=/dev/zero of=/data/big bs=1M count=64 2>&1; true');
+      expect(answer).toMatch(/No space left on device/);
+    });
+
+    it('serves one ReadWriteOnce claim to two pods of the node', async () => {
+      await cluster.apply(claimOf('shared'), podOf('left', 'shared'), podOf('right', 'shared'));
+      await cluster.untilRunning('left');
+      await cluster.untilRunning('right');
+      await cluster.sh('left', 'echo seen > /data/by-both');
+      expect(await cluster.sh('right', 'cat /data/by-both')).toBe('seen');
+      await cluster.remove('pod', 'left');
+      expect(await cluster.sh('right', 'cat /data/by-both')).toBe('seen');
+    });
+
+    it('refuses a ReadWriteOncePod claim to a second pod, until the first is gone', async () => {
+      await cluster.apply(claimOf('alone', { accessMode: 'ReadWriteOncePod' }), podOf('holder', 'alone'));
+      await cluster.untilRunning('holder');
+      await cluster.apply(podOf('waiting', 'alone'));
+      await cluster.untilEvent('waiting', /FailedScheduling.*ReadWriteOncePod/);
+      await cluster.remove('pod', 'holder');
+      await cluster.untilRunning('waiting');
+    });
+
+    it('gives a pod a raw block device of the size it asked for', async () => {
+      await cluster.apply(claimOf('raw', { block: true }), podOf('device-user', 'raw', { block: true }));
+      await cluster.untilRunning('device-user');
+      expect(await cluster.sh('device-user', 'blockdev --getsize64 /dev/volume')).toBe(String(64 * 2 ** 20));
+      await cluster.sh(
+        'device-user',
+        'echo raw bytes | dd of=/dev/volume bs=512 conv=sync 2>/dev/null; sync',
+      );
+      await cluster.remove('pod', 'device-user');
+      await cluster.apply(podOf('next-user', 'raw', { block: true }));
+      await cluster.untilRunning('next-user');
+      expect(await cluster.sh('next-user', 'head -c 9 /dev/volume')).toBe('raw bytes');
+    });
+
+    it.each(['loam', 'loam-directory'])(
+      'mounts a claim of class %s read-only where the pod says so',
+      async (className) => {
+        await cluster.apply(
+          claimOf('read', { className }),
+          podOf('author', 'read', { first: 'echo text > /data/page' }),
+        );
+        await cluster.untilRunning('author');
+        await cluster.remove('pod', 'author');
+        await cluster.apply(podOf('reader', 'read', { readOnly: true }));
+        await cluster.untilRunning('reader');
+        expect(await cluster.sh('reader', 'cat /data/page')).toBe('text');
+        expect(await cluster.sh('reader', 'touch /data/page 2>&1; true')).toMatch(/Read-only file system/);
+      },
+    );
+
+    it.each(['loam', 'loam-directory'])(
+      'lets a pod without root write as its fsGroup to class %s',
+      async (className) => {
+        const securityContext = { runAsUser: 1000, runAsGroup: 1000, fsGroup: 2000, runAsNonRoot: true };
+        await cluster.apply(
+          claimOf('grouped', { className }),
+          podOf('unprivileged', 'grouped', { securityContext, first: 'echo mine > /data/file' }),
+        );
+        await cluster.untilRunning('unprivileged');
+        expect(await cluster.sh('unprivileged', 'stat -c %u:%g /data/file')).toBe('1000:2000');
+      },
+    );
+
+    it('serves kept data to a PV that was written by hand for its handle', async () => {
+      await cluster.apply(
+        classOf('kept', { reclaimPolicy: 'Retain' }),
+        claimOf('original', { className: 'kept' }),
+        podOf('before', 'original', { first: 'echo kept > /data/file' }),
+      );
+      await cluster.untilRunning('before');
+      const volume = await cluster.field('pvc', 'original', '.spec.volumeName');
+      const spec = JSON.parse(await cluster.field('pv', volume, '.spec')) as Record<string, unknown>;
+      await cluster.remove('pod', 'before');
+      await cluster.remove('pvc', 'original');
+      await cluster.untilField('pv', volume, '.status.phase', 'Released');
+      await cluster.remove('pv', volume);
+      const { csi, nodeAffinity, capacity } = spec;
+      const { driver, volumeHandle } = csi as Record<string, unknown>;
+      await cluster.apply(
+        {
+          apiVersion: 'v1',
+          kind: 'PersistentVolume',
+          // Delete, so that this test leaves nothing: an administrator's word counts
+          metadata: { name: 'by-hand', annotations: { 'pv.kubernetes.io/provisioned-by': 'loam.dev' } },
+          spec: {
+            capacity,
+            nodeAffinity,
+            accessModes: ['ReadWriteOnce'],
+            persistentVolumeReclaimPolicy: 'Delete',
+            storageClassName: '',
+            csi: { driver, volumeHandle },
+          },
+        },
+        claimOf('again', { className: '', volumeName: 'by-hand' }),
+        podOf('after', 'again'),
+      );
+      await cluster.untilRunning('after');
+      expect(await cluster.sh('after', 'cat /data/file')).toBe('kept');
+      await cluster.remove('pod', 'after');
+      await cluster.remove('pvc', 'again');
+      await cluster.remove('storageclass', 'kept');
+    });
+
+    it('says on the claim which parameter of its class does not exist', async () => {
+      await cluster.apply(
+        classOf('typo', { parameters: { bakend: 'directory' } }),
+        claimOf('doomed', { className: 'typo' }),
+        podOf('pending', 'doomed'),
+      );
+      expect(await cluster.untilEvent('doomed', /ProvisioningFailed/)).toMatch(/bakend/);
+      expect(await cluster.field('pod', 'pending', '.status.phase')).toBe('Pending');
+      await cluster.remove('storageclass', 'typo');
+    });
+
+    it('keeps the volume of a claim that is deleted while a pod uses it, and takes it with the pod', async () => {
+      await cluster.apply(claimOf('going'), podOf('user', 'going', { first: 'echo here > /data/file' }));
+      await cluster.untilRunning('user');
+      const volume = await cluster.field('pvc', 'going', '.spec.volumeName');
+      await cluster.kubectl(['delete', 'pvc', 'going', '--wait=false']);
+      expect(await cluster.sh('user', 'cat /data/file')).toBe('here');
+      expect(await cluster.field('pv', volume, '.status.phase')).toBe('Bound');
+      await cluster.remove('pod', 'user');
+      await eventually(
+        'the PV gone',
+        async () => (await cluster.field('pv', volume, '.metadata.name')) === '',
+        30_000,
+      );
+    });
+  },
+);
