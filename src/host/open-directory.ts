@@ -15,6 +15,8 @@ export interface OpenedDirectory {
   readonly handle: FileHandle;
   readonly identity: DirectoryIdentity;
   readonly mountId: number;
+  /** of the directory itself, which tells on every file system whether it has many entries */
+  readonly sizeBytes: bigint;
 }
 
 /**
@@ -38,7 +40,8 @@ export async function openDirectoryAt(
     const found = await handle.stat({ bigint: true });
     const mountId = mountIdOf(handle.fd);
     if ((found.mode & ownerAll) !== ownerAll && process.geteuid?.() !== 0) await handle.chmod(0o700);
-    return { handle, identity: { device: found.dev, inode: found.ino }, mountId };
+    const identity = { device: found.dev, inode: found.ino };
+    return { handle, identity, mountId, sizeBytes: found.size };
   } catch (error) {
     await handle.close();
     throw error;
