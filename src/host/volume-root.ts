@@ -26,7 +26,6 @@ export async function createRootDirectory(parentPath: string, name: string, owne
     const child = await parent.ensureChild(temporaryName, 0o700);
     try {
       await setOwner(descriptorPath(child.fd), child.realPath, owner);
-      await child.sync();
     } finally {
       await child.close();
     }

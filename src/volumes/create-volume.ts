@@ -156,14 +156,13 @@ async function writeVolume(
     const backend = backendOf(environment, intent.spec.backend);
     await allSettledOrThrow([
       backend.create(pool.place(id), intent.spec, call),
-      pool.volumes.sync(),
       // for people, and put right by the next start where the commit does not follow
       pool.claimLinks.add(intent),
     ]);
     await reached?.('data', id);
     const record: VolumeRecord = { ...intent, state: 'ready' };
-    // its flush of the directory is what makes the data's name durable, too
-    await pool.records.write(directory, record);
+    // flushed together, so that they share what a flush costs: the directory's, after the record, covers the data in it, too
+    await allSettledOrThrow([pool.records.write(directory, record), pool.volumes.sync()]);
     pool.records.put(record);
     await reached?.('commit', id);
     return record;
