@@ -1,7 +1,6 @@
 import type { CallContext } from '../model/csi-driver.ts';
 import { messageOf, StorageError } from '../model/errors.ts';
 import type { PublishRequest } from '../model/node-driver.ts';
-import { isVolumeId } from '../model/volume-id.ts';
 import { describeDifference, publicationOf } from './compare-publication.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import {
@@ -12,7 +11,7 @@ import {
   type NodeEnvironment,
 } from './node-environment.ts';
 import type { Publication } from './publications.ts';
-import { canBeOurs } from './recognise-mount.ts';
+import { canBeOurs, refuseForeign } from './recognise-mount.ts';
 import { backendOf, callError } from './volume-environment.ts';
 
 /**
@@ -141,12 +140,7 @@ export async function unpublishVolume(
       const mount = await publications.mountAt(path);
       const isRemembered = publications.at(path)?.volumeId === volumeId;
       if (mount !== undefined) {
-        if (!isRemembered && !(isVolumeId(volumeId) && canBeOurs(mount, volumeId))) {
-          throw new StorageError(
-            'bad-target',
-            `${targetPath} has ${mount.source} mounted, which is not volume ${volumeId}; it is left alone`,
-          );
-        }
+        if (!isRemembered) refuseForeign(mount, volumeId, targetPath);
         await targets.ensureUnmounted(targetPath, call.signal);
       }
       await targets.removeTarget(targetPath);

@@ -1,4 +1,6 @@
 import type { Mount } from '../host/mountinfo.ts';
+import { StorageError } from '../model/errors.ts';
+import { isVolumeId } from '../model/volume-id.ts';
 
 /**
  * Whether a mount can be one that Loam made for this volume, where nothing else is remembered of it: after a reboot
@@ -12,4 +14,13 @@ export function canBeOurs(mount: Mount, volumeId: string): boolean {
   const [room, folder, data] = root.slice(-3);
   if (data !== 'data' || folder === undefined) return false;
   return room === 'volumes' ? folder === volumeId : room === 'trash' && folder.startsWith(`${volumeId}.`);
+}
+
+/** @throws StorageError 'bad-target' for a mount that we do not remember making and that cannot be this volume's */
+export function refuseForeign(mount: Mount, volumeId: string, path: string): void {
+  if (isVolumeId(volumeId) && canBeOurs(mount, volumeId)) return;
+  throw new StorageError(
+    'bad-target',
+    `${path} has ${mount.source} mounted, which is not volume ${volumeId}; it is left alone`,
+  );
 }

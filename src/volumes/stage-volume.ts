@@ -11,7 +11,7 @@ import {
   rollbackTimeoutMs,
   type NodeEnvironment,
 } from './node-environment.ts';
-import { canBeOurs } from './recognise-mount.ts';
+import { canBeOurs, refuseForeign } from './recognise-mount.ts';
 import { diskError } from './disk-error.ts';
 import { backendOf, callError } from './volume-environment.ts';
 
@@ -124,12 +124,8 @@ export async function unstageVolume(
       const remembered = publications.at(path);
       const located = locateToLetGo(environment, volumeId, remembered?.poolUuid);
       const mount = await publications.mountAt(path);
-      if (mount !== undefined && remembered?.volumeId !== volumeId && !canBeOurs(mount, volumeId)) {
-        throw new StorageError(
-          'bad-target',
-          `${stagingTargetPath} has ${mount.source} mounted, which is not volume ${volumeId}; it is left alone`,
-        );
-      }
+      if (mount !== undefined && remembered?.volumeId !== volumeId)
+        refuseForeign(mount, volumeId, stagingTargetPath);
       if (located === undefined) {
         if (mount !== undefined) await environment.targets.ensureUnmounted(stagingTargetPath, call.signal);
         if (remembered?.volumeId === volumeId) await letDevicesGo(environment, volumeId, path, call);

@@ -9,23 +9,12 @@ beforeEach(() => {
 });
 afterEach(() => world.end());
 
-/** The claim is deleted, and kube-controller-manager sees it. */
-function deleteClaim(): void {
-  world.api.erase('PersistentVolumeClaim', 'shop/data');
-  world.release();
-}
-
-function expectGone(): void {
-  expect(world.volume()).toBeUndefined();
-  expect([...world.driver.volumes.keys()]).toEqual([]);
-}
-
 describe('a driver that cannot delete yet', () => {
   it('is asked again while the volume is mounted, at most 30 s apart, with one event', async () => {
     await world.start();
     await world.bound();
     world.driver.inUse.add('pvc-uid-1');
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(10 * 60_000);
     const tries = world.driver.deletes.length;
     expect(tries).toBeGreaterThan(20);
@@ -35,32 +24,32 @@ describe('a driver that cannot delete yet', () => {
     ]);
     world.driver.inUse.clear();
     await world.pass(30_000);
-    expectGone();
+    world.expectGone();
   });
 
   it('is asked again within seconds where it was only busy, with an unmount for example', async () => {
     await world.start();
     await world.bound();
     world.driver.removing.add('pvc-uid-1');
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(1_500);
     expect(world.volume()).toBeDefined();
     world.driver.removing.clear();
     await world.pass(4_000);
-    expectGone();
+    world.expectGone();
   });
 
   it('wakes the loop when the last byte is gone', async () => {
     await world.start();
     await world.bound();
     world.driver.removing.add('pvc-uid-1');
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(1_000);
     expect(world.volume()).toBeDefined();
     const before = world.clock.nowMs();
     world.driver.finishRemoval('pvc-uid-1');
     await world.pass(0);
-    expectGone();
+    world.expectGone();
     expect(world.clock.nowMs()).toBe(before);
     expect(world.events().join()).not.toMatch(/VolumeFailedDelete/);
   });
@@ -72,9 +61,9 @@ describe('a driver that cannot delete yet', () => {
       world.driver.onDelete = undefined;
       throw new CsiError('INTERNAL', 'disk');
     };
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(3_000);
-    expectGone();
+    world.expectGone();
     expect(world.counted).toContain('controller_persistentvolume_delete_failed_total');
     expect(world.events().join()).toMatch(/VolumeFailedDelete: rpc error: code = Internal desc = disk/);
   });
@@ -109,9 +98,9 @@ describe('an API that fails in the middle of reclaiming', () => {
           const arm = (): void => world.api.fail(verb, kind, error, { afterEffect });
           if (skip === 0) arm();
           else world.api.before('remove', 'PersistentVolume', arm);
-          deleteClaim();
+          world.deleteClaim();
           await world.pass(5_000);
-          expectGone();
+          world.expectGone();
         });
       }
     }
@@ -121,7 +110,7 @@ describe('an API that fails in the middle of reclaiming', () => {
     await world.start();
     await world.bound();
     world.api.fail('get', 'PersistentVolumeClaim', new ApiUnreachable('reset'), { times: 1_000 });
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(10 * 60_000);
     expect(world.driver.deletes).toEqual([]);
   });

@@ -10,17 +10,6 @@ beforeEach(() => {
 });
 afterEach(() => world.end());
 
-/** The claim is deleted, and kube-controller-manager sees it. */
-function deleteClaim(): void {
-  world.api.erase('PersistentVolumeClaim', 'shop/data');
-  world.release();
-}
-
-function expectGone(): void {
-  expect(world.volume()).toBeUndefined();
-  expect([...world.driver.volumes.keys()]).toEqual([]);
-}
-
 function editVolume(change: (volume: PersistentVolume) => void): void {
   world.api.edit('PersistentVolume', 'pvc-uid-1', change);
 }
@@ -32,9 +21,9 @@ describe('reclaiming', () => {
     await world.start();
     await world.bound();
     world.api.calls.length = 0;
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(0);
-    expectGone();
+    world.expectGone();
     const order = world.api.calls
       .filter(({ kind }) => kind.startsWith('PersistentVolume'))
       .map(({ verb, kind }) => `${verb} ${kind}`);
@@ -58,7 +47,7 @@ describe('reclaiming', () => {
     await world.start();
     await world.bound();
     editVolume((volume) => volume.metadata.finalizers?.push('kubernetes.io/pv-protection'));
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(60 * 60_000);
     expect(world.volume()?.metadata.finalizers).toEqual(['kubernetes.io/pv-protection']);
     expect(world.driver.deletes).toHaveLength(1);
@@ -74,9 +63,9 @@ describe('reclaiming', () => {
     await world.bound();
     world.api.before('remove', 'PersistentVolume', () => world.api.goDeaf());
     world.api.calls.length = 0;
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(100);
-    expectGone();
+    world.expectGone();
     expect(world.callsOf('PersistentVolume')).toEqual([
       'patch pvc-uid-1',
       'remove pvc-uid-1',
@@ -92,7 +81,7 @@ describe('reclaiming', () => {
       world.api.erase('PersistentVolume', 'pvc-uid-1');
       world.api.put('PersistentVolume', aPersistentVolume({ metadata: { uid: 'another' } }));
     });
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(10_000);
     expect(world.volume()?.metadata).toMatchObject({
       uid: 'another',
@@ -107,7 +96,7 @@ describe('reclaiming', () => {
     editVolume((volume) => void (volume.spec.persistentVolumeReclaimPolicy = 'Retain'));
     await world.pass(0);
     expect(world.volume()?.metadata.finalizers).toEqual([]);
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(60 * 60_000);
     expect(world.volume()?.status?.phase).toBe('Released');
     expect(world.driver.deletes).toEqual([]);
@@ -126,7 +115,7 @@ describe('reclaiming', () => {
     );
     await world.pass(0);
     expect(world.volume('static-1')?.metadata.finalizers).toEqual(['x/y', annotations.provisionerFinalizer]);
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(0);
     expect(world.driver.deletes).toEqual([{ volumeId: 'adopted', volumeContext: {} }]);
     expect(world.volume('static-1')?.metadata.finalizers).toEqual(['x/y']);
@@ -138,7 +127,7 @@ describe('reclaiming', () => {
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     editVolume((volume) => void (volume.status = { phase: 'Failed' }));
     await world.pass(0);
-    expectGone();
+    world.expectGone();
   });
 
   it('holds a PV that was deleted before its claim until the claim goes', async () => {
@@ -147,9 +136,9 @@ describe('reclaiming', () => {
     world.api.erase('PersistentVolume', 'pvc-uid-1');
     await world.pass(60_000);
     expect(world.driver.deletes).toEqual([]);
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(0);
-    expectGone();
+    world.expectGone();
   });
 
   it('touches no PV of another node or driver', async () => {
@@ -182,7 +171,7 @@ describe('a claim that is not gone', () => {
     world.api.before('get', 'PersistentVolumeClaim', () => {
       world.api.put('PersistentVolumeClaim', aClaim({ spec: { volumeName: 'pvc-uid-1' } }));
     });
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(0);
     expect(world.driver.deletes).toEqual([]);
     expect(mark()).toBeUndefined();
@@ -210,7 +199,7 @@ describe('a claim that is not gone', () => {
     );
     editVolume((volume) => void (volume.status = { phase: 'Released' }));
     await world.pass(0);
-    expectGone();
+    world.expectGone();
   });
 
   it('and bound elsewhere keeps the volume with an event, until it goes', async () => {
@@ -229,7 +218,7 @@ describe('a claim that is not gone', () => {
     expect(world.driver.deletes).toEqual([]);
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     await world.pass(0);
-    expectGone();
+    world.expectGone();
   });
 
   it('but newer does not save the volume of an older one', async () => {
@@ -239,7 +228,7 @@ describe('a claim that is not gone', () => {
     world.claim({ metadata: { uid: 'uid-2', annotations: { [annotations.selectedNode]: 'node-b' } } });
     world.release();
     await world.pass(0);
-    expectGone();
+    world.expectGone();
   });
 });
 
@@ -256,7 +245,7 @@ describe('data that another PV has too', () => {
         spec: { csi, claimRef: { name: 'b', namespace: 'shop', uid: 'uid-b' } },
       }),
     );
-    deleteClaim();
+    world.deleteClaim();
     world.api.edit('PersistentVolume', 'restored', (volume) => void (volume.status = { phase: 'Bound' }));
     await world.pass(60_000);
     expect(world.driver.deletes).toEqual([]);
@@ -264,7 +253,7 @@ describe('data that another PV has too', () => {
     world.api.edit('PersistentVolume', 'restored', (volume) => void (volume.metadata.finalizers = []));
     world.api.erase('PersistentVolume', 'restored');
     await world.pass(0);
-    expectGone();
+    world.expectGone();
   });
 });
 
@@ -275,7 +264,7 @@ describe('a policy that changes', () => {
     world.api.before('patch', 'PersistentVolume', () =>
       editVolume((volume) => void (volume.spec.persistentVolumeReclaimPolicy = 'Retain')),
     );
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(60_000);
     expect(world.driver.deletes).toEqual([]);
     // the mark was refused: one that was put would have had to be taken off again
@@ -291,7 +280,7 @@ describe('a policy that changes', () => {
     await world.start();
     await world.bound();
     world.driver.inUse.add('pvc-uid-1');
-    deleteClaim();
+    world.deleteClaim();
     await world.pass(0);
     expect(mark()).toBe('uid-1');
     editVolume((volume) => void (volume.spec.persistentVolumeReclaimPolicy = 'Retain'));

@@ -98,6 +98,18 @@ export class World {
     }
   }
 
+  /** The claim is deleted, and kube-controller-manager sees it. */
+  deleteClaim(): void {
+    this.api.erase('PersistentVolumeClaim', 'shop/data');
+    this.release();
+  }
+
+  /** Neither PV nor data are left. */
+  expectGone(): void {
+    expect(this.volume()).toBeUndefined();
+    expect([...this.driver.volumes.keys()]).toEqual([]);
+  }
+
   /** kube-controller-manager sees that claims are gone. */
   release(): void {
     for (const volume of this.api.all('PersistentVolume')) {
