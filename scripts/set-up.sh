@@ -7,12 +7,12 @@ say() { printf '%s\n' "$*" >&2; }
 
 # npm's packages, and with them a current Node (the package `node`), first on the PATH.
 set_up_npm() {
-  local stamp=$loam_root/node_modules/.loam-lock
-  if ! cmp -s "$loam_root/package-lock.json" "$stamp" 2>/dev/null; then
+  # what npm notes of its last install; packages that are current are not touched, somebody else may be using them
+  local installed=$loam_root/node_modules/.package-lock.json
+  if [ ! -x "$loam_root/node_modules/.bin/node" ] || [ "$loam_root/package-lock.json" -nt "$installed" ]; then
     command -v npm >/dev/null || { say "npm is missing: install Node.js 20 or later (it brings npm) and try again"; exit 1; }
     say "installing npm packages…"
     (cd "$loam_root" && npm ci --no-audit --no-fund --loglevel=error) >&2
-    cp "$loam_root/package-lock.json" "$stamp"
   elif [ ! -d "$loam_root/src/csi/generated" ] || [ "$loam_root/proto" -nt "$loam_root/src/csi/generated" ]; then
     (cd "$loam_root" && npm run --silent generate) >&2
   fi
