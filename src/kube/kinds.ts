@@ -10,6 +10,8 @@ export interface Kinds {
   Event: objects.KubeEvent;
   CSIStorageCapacity: objects.CsiStorageCapacity;
   Pod: objects.Pod;
+  CSINode: objects.CsiNode;
+  Lease: objects.Lease;
 }
 export type KindName = keyof Kinds;
 
@@ -35,6 +37,8 @@ export const kinds: { readonly [K in KindName]: KindInfo } = {
     namespaced: true,
   },
   Pod: { group: '', version: 'v1', plural: 'pods', namespaced: true },
+  CSINode: { group: 'storage.k8s.io', version: 'v1', plural: 'csinodes', namespaced: false },
+  Lease: { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', namespaced: true },
 };
 
 /** `v1`, `storage.k8s.io/v1` */

@@ -107,7 +107,7 @@ export interface StorageClass extends KubeObject {
 
 export interface Node extends KubeObject {
   spec?: { unschedulable?: boolean; taints?: { key: string; value?: string; effect: string }[] };
-  status?: { conditions?: { type: string; status: string }[] };
+  status?: { conditions?: { type: string; status: string; lastTransitionTime?: string }[] };
 }
 
 export interface Namespace extends KubeObject {
@@ -119,6 +119,24 @@ export interface CsiStorageCapacity extends KubeObject {
   nodeTopology?: { matchLabels?: Record<string, string> };
   capacity?: string;
   maximumVolumeSize?: string;
+}
+
+/** The drivers that a node's kubelet knows. */
+export interface CsiNode extends KubeObject {
+  spec: {
+    drivers: { name: string; nodeID: string; topologyKeys?: string[]; allocatable?: { count?: number } }[];
+  };
+}
+
+/** Times with microseconds, as Kubernetes writes MicroTime. */
+export interface Lease extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
 }
 
 export interface KubeEvent extends KubeObject {

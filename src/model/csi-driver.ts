@@ -69,6 +69,8 @@ export interface Capacity {
   readonly availableBytes: bigint;
   readonly maximumVolumeBytes?: bigint;
   readonly minimumVolumeBytes?: bigint;
+  /** why nothing fits, for people; not on the wire, so only a driver in this process can say it */
+  readonly reason?: string;
 }
 
 /**

@@ -24,4 +24,18 @@ export interface VolumeLedger {
   wasUsed(volumeId: string): boolean;
   /** Calls back with the volume id when a deleted volume's last byte is gone. Returns how to stop listening. */
   onRemoved(listener: (volumeId: string) => void): () => void;
+  /** Calls back when nothing of this volume is mounted or attached by kubelet any more. Returns how to stop listening. */
+  onReleased(listener: (volumeId: string) => void): () => void;
+  /** Calls back when what GetCapacity would answer may have changed by our own doing. Returns how to stop listening. */
+  onSpaceChanged(listener: () => void): () => void;
+  /** Pools that are configured and cannot be used now. */
+  poolTroubles(): readonly PoolTrouble[];
+}
+
+/** A pool that this node ought to have. */
+export interface PoolTrouble {
+  readonly name: string;
+  readonly path: string;
+  /** what is wrong and what to do */
+  readonly why: string;
 }

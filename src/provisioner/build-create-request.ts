@@ -4,8 +4,8 @@ import { metadataKeys } from '../model/class-parameters.ts';
 import type { ControllerCapability, CreateVolumeRequest } from '../model/csi-driver.ts';
 import { messageOf } from '../model/errors.ts';
 import type { VolumeCapability } from '../model/volume.ts';
-import { claimRefOf, requestedBytes, uidOf, volumeNameFor } from './claim-facts.ts';
-import type { OwnSide } from './volume-facts.ts';
+import { claimRefOf, requestedBytes, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
+import type { OwnSide } from '../claims/volume-facts.ts';
 
 export type BuiltRequest =
   | { readonly kind: 'built'; readonly request: CreateVolumeRequest; readonly fsType: string }

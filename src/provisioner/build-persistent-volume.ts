@@ -7,9 +7,9 @@ import type {
 import type { DriverVolume } from '../model/csi-driver.ts';
 import { formatQuantity } from '../model/quantity.ts';
 import type { Segments } from '../model/topology.ts';
-import * as annotations from './annotations.ts';
-import { classNameOf, claimRefOf, requestedBytes, volumeNameFor } from './claim-facts.ts';
-import type { OwnSide } from './volume-facts.ts';
+import * as annotations from '../claims/annotations.ts';
+import { classNameOf, claimRefOf, requestedBytes, volumeNameFor } from '../claims/claim-facts.ts';
+import type { OwnSide } from '../claims/volume-facts.ts';
 
 /**
  * The PersistentVolume of a claim, from what its class says and its driver answered (external-provisioner's fields and annotations).

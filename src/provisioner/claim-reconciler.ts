@@ -4,14 +4,14 @@ import type { Outcome } from '../kube/work-queue.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Metrics } from '../model/metrics.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
-import { logFacts, uidOf, volumeNameFor } from './claim-facts.ts';
+import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
 import type { Intent } from './intents.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import { ClaimProvisioning, type ProvisioningOptions } from './provision-claim.ts';
 import { ProvisionReports } from './provision-reports.ts';
 import { IntentSettler } from './settle-intent.ts';
-import { standsFor } from './volume-facts.ts';
+import { standsFor } from '../claims/volume-facts.ts';
 
 /** A claim that waits only for fresh watches is looked at again this soon. */
 const staleRecheckMs = 200;

@@ -1,6 +1,6 @@
 import type { PersistentVolumeClaim } from '../kube/objects.ts';
 import type { ControllerCapability } from '../model/csi-driver.ts';
-import { dataSourceOf } from './claim-facts.ts';
+import { dataSourceOf } from '../claims/claim-facts.ts';
 
 export type DataSourceDecision =
   | { readonly kind: 'empty' }

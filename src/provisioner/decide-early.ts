@@ -1,8 +1,8 @@
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
-import * as annotations from './annotations.ts';
-import { classNameOf, dataSourceOf, selectedNodeOf } from './claim-facts.ts';
-import { bindsImmediately, classAdmits } from './class-facts.ts';
-import { fitsClaim, namesClaim, type OwnSide } from './volume-facts.ts';
+import * as annotations from '../claims/annotations.ts';
+import { classNameOf, dataSourceOf, selectedNodeOf } from '../claims/claim-facts.ts';
+import { bindsImmediately, classAdmits } from '../claims/class-facts.ts';
+import { fitsClaim, namesClaim, type OwnSide } from '../claims/volume-facts.ts';
 
 export interface EarlyFacts {
   readonly claim: PersistentVolumeClaim;

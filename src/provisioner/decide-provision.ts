@@ -1,7 +1,7 @@
 import type { PersistentVolume, StorageClass } from '../kube/objects.ts';
 import type { ControllerCapability } from '../model/csi-driver.ts';
-import { calledProvisioner, classNameOf, isCalled, selectedNodeOf } from './claim-facts.ts';
-import { bindsImmediately, classAdmits } from './class-facts.ts';
+import { calledProvisioner, classNameOf, isCalled, selectedNodeOf } from '../claims/claim-facts.ts';
+import { bindsImmediately, classAdmits } from '../claims/class-facts.ts';
 import { decideDataSource } from './decide-data-source.ts';
 import { decideEarly, type EarlyFacts } from './decide-early.ts';
 

@@ -4,7 +4,7 @@ import type { Clock } from '../model/clock.ts';
 import type { ControllerCapability, CsiDriver } from '../model/csi-driver.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
-import { systemNamespace } from './annotations.ts';
+import { systemNamespace } from '../claims/annotations.ts';
 
 const retryMs = 1_000;
 const answerMs = 10_000;

@@ -2,8 +2,8 @@ import type { Clock } from '../model/clock.ts';
 import type { CreateVolumeRequest } from '../model/csi-driver.ts';
 import type { UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
 import { poolUuidKey, type ClaimRef } from '../model/volume.ts';
-import { volumeNameFor } from './claim-facts.ts';
-import type { VolumeIdentity } from './volume-facts.ts';
+import { volumeNameFor } from '../claims/claim-facts.ts';
+import type { VolumeIdentity } from '../claims/volume-facts.ts';
 
 /** A record younger than this may be another process's that is still at work. Not so at start: then it is a dead one's. */
 export const graceMs = 60_000;

@@ -1,6 +1,6 @@
 import type { KindName } from '../kube/kinds.ts';
 import type { KubeObject } from '../kube/objects.ts';
-import { uidOf } from './claim-facts.ts';
+import { uidOf } from '../claims/claim-facts.ts';
 
 /** The part of the event recorder that the loops use. */
 export interface EventSink {

@@ -1,7 +1,7 @@
 import { ApiError, isAlreadyExists } from '../kube/api-error.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { PersistentVolume } from '../kube/objects.ts';
-import { standsFor, type VolumeIdentity } from './volume-facts.ts';
+import { standsFor, type VolumeIdentity } from '../claims/volume-facts.ts';
 
 export type Persisted =
   | { readonly kind: 'saved'; readonly volume: PersistentVolume }

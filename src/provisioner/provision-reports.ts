@@ -3,7 +3,7 @@ import type { Clock } from '../model/clock.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
-import { claimRefOf, dataSourceOf, logFacts } from './claim-facts.ts';
+import { claimRefOf, dataSourceOf, logFacts } from '../claims/claim-facts.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 
 /** An attempt that takes longer is announced while it runs; a quicker one with its outcome, out of the way of the PV's own write. */

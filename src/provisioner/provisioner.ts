@@ -9,7 +9,7 @@ import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { nodeSegments } from '../model/topology.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
-import { uidOf } from './claim-facts.ts';
+import { uidOf } from '../claims/claim-facts.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
 import { VolumeDestruction } from './destroy-volume.ts';
 import { DriverCalls } from './driver-calls.ts';
@@ -18,7 +18,7 @@ import { Intents } from './intents.ts';
 import { OutcomeEvents } from './outcome-events.ts';
 import { SlowClaims } from './slow-claims.ts';
 import { sweepIntents, sweepMs } from './sweep-intents.ts';
-import { isOfDriver, type OwnSide } from './volume-facts.ts';
+import { isOfDriver, type OwnSide } from '../claims/volume-facts.ts';
 import { VolumeReconciler } from './volume-reconciler.ts';
 import { Watches } from './watches.ts';
 

@@ -7,13 +7,13 @@ import type { DriverVolume } from '../model/csi-driver.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { buildPersistentVolume } from './build-persistent-volume.ts';
-import { logFacts, uidOf } from './claim-facts.ts';
+import { logFacts, uidOf } from '../claims/claim-facts.ts';
 import type { ProvisionDecision } from './decide-provision.ts';
 import type { Intent } from './intents.ts';
 import { persistVolume } from './persist-volume.ts';
 import type { ProvisionReports } from './provision-reports.ts';
 import type { IntentSettler } from './settle-intent.ts';
-import type { OwnSide, VolumeIdentity } from './volume-facts.ts';
+import type { OwnSide, VolumeIdentity } from '../claims/volume-facts.ts';
 import type { ClusterView } from './watches.ts';
 
 /** Saving a PV is repeated much sooner than asking a driver again: the volume is there, and somebody waits for it. */

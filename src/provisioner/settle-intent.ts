@@ -7,12 +7,12 @@ import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { poolUuidKey } from '../model/volume.ts';
-import { logFacts, volumeNameFor } from './claim-facts.ts';
+import { logFacts, volumeNameFor } from '../claims/claim-facts.ts';
 import { decideState } from './decide-state.ts';
 import { describeDriverError, type DriverCalls } from './driver-calls.ts';
 import { identityOfContext, type Intent, type Intents } from './intents.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
-import { standsFor, type OwnSide, type VolumeIdentity } from './volume-facts.ts';
+import { standsFor, type OwnSide, type VolumeIdentity } from '../claims/volume-facts.ts';
 
 /** A POST without an answer may take effect for as long as an API server keeps a request. */
 export const unansweredMs = 65_000;

@@ -7,8 +7,8 @@ import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import type { ClaimRef } from '../model/volume.ts';
-import { reclaiming } from './annotations.ts';
-import { claimKey, uidOf } from './claim-facts.ts';
+import { reclaiming } from '../claims/annotations.ts';
+import { claimKey, uidOf } from '../claims/claim-facts.ts';
 import { decideFinalizer, finalizerPatch } from './decide-finalizer.ts';
 import {
   decideClaimFate,
@@ -19,7 +19,7 @@ import {
 } from './decide-reclaim.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import type { VolumeDestruction } from './destroy-volume.ts';
-import type { OwnSide } from './volume-facts.ts';
+import type { OwnSide } from '../claims/volume-facts.ts';
 import type { ClusterView } from './watches.ts';
 
 /** The watch brings what was in our way; this is only in case it does not. */

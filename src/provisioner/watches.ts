@@ -5,8 +5,8 @@ import { keyOf, ObjectStore } from '../kube/store.ts';
 import type { Clock } from '../model/clock.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
-import { claimKey, classNameOf, uidOf } from './claim-facts.ts';
-import { classNameOfVolume, isFree } from './volume-facts.ts';
+import { claimKey, classNameOf, uidOf } from '../claims/claim-facts.ts';
+import { classNameOfVolume, isFree } from '../claims/volume-facts.ts';
 
 /** What the loops know of the cluster without asking: possibly a moment old, never half a change. */
 export interface ClusterView {

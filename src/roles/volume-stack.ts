@@ -4,6 +4,7 @@ import { LoopbackBackend } from '../backends/loopback/backend.ts';
 import type { Config } from '../config/config.ts';
 import { createPace } from '../host/pace.ts';
 import type { Clock } from '../model/clock.ts';
+import { Listeners } from '../model/listeners.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { nodeSegments } from '../model/topology.ts';
@@ -69,7 +70,17 @@ export async function startVolumeStack(
   const isStaged = (id: string): boolean => publications.isStaged(id);
   const pools = await openPools(config, { backends, pace, clock, log, metrics, signal, isStaged });
   const topology = nodeSegments(labelValueOf(config.nodeName));
-  const environment = { pools, backends, publications, locks: new KeyedLock(), topology, clock, log };
+  const environment = {
+    pools,
+    backends,
+    publications,
+    locks: new KeyedLock(),
+    released: new Listeners<string>(),
+    spaceChanged: new Listeners<void>(),
+    topology,
+    clock,
+    log,
+  };
   return {
     pools,
     controller: new VolumeService(environment, { name: config.driverName, vendorVersion: version }),

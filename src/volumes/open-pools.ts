@@ -1,6 +1,7 @@
 import type { PoolConfig } from '../config/config.ts';
 import { openOrMake } from '../host/path-facts.ts';
 import { isReason, messageOf, StorageError } from '../model/errors.ts';
+import type { PoolTrouble } from '../model/volume-ledger.ts';
 import { KnownPools } from './known-pools.ts';
 import { locateVolume, type LocatedVolume } from './locate-volume.ts';
 import { isHeldElsewhere, openPool, type PoolServices } from './open-pool.ts';
@@ -61,10 +62,10 @@ export class Pools {
   }
 
   /** The pools that are not there, with the reason for people. */
-  unavailable(): readonly { readonly name: string; readonly why: string }[] {
+  unavailable(): readonly PoolTrouble[] {
     return this.#slots
       .filter((slot) => slot.pool === undefined)
-      .map(({ config, why }) => ({ name: config.name, why }));
+      .map(({ config: { name, path }, why }) => ({ name, path, why }));
   }
 
   /** Paths of all configured pools, there or not: no publish may go below them. */

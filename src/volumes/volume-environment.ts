@@ -2,6 +2,7 @@ import type { Backend } from '../backends/backend.ts';
 import type { Clock } from '../model/clock.ts';
 import type { CallContext } from '../model/csi-driver.ts';
 import { isReason, StorageError } from '../model/errors.ts';
+import type { Listeners } from '../model/listeners.ts';
 import type { Log } from '../model/log.ts';
 import type { Segments } from '../model/topology.ts';
 import type { BackendName } from '../model/volume.ts';
@@ -20,6 +21,10 @@ export interface VolumeEnvironment {
   readonly publications: Publications;
   /** by volume id; held by every call that changes a volume, of either half */
   readonly locks: KeyedLock;
+  /** ids of volumes that kubelet has let go: nothing of them is mounted or attached any more */
+  readonly released: Listeners<string>;
+  /** whatever may change what GetCapacity answers */
+  readonly spaceChanged: Listeners<void>;
   readonly topology: Segments;
   readonly clock: Clock;
   readonly log: Log;

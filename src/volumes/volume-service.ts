@@ -10,7 +10,7 @@ import type {
   ListedVolume,
 } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
-import type { UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
+import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
 import { createVolume } from './create-volume.ts';
 import { deleteVolume } from './delete-volume.ts';
@@ -130,6 +130,18 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
 
   onRemoved(listener: (volumeId: string) => void): () => void {
     return this.#environment.pools.onRemoved(listener);
+  }
+
+  onReleased(listener: (volumeId: string) => void): () => void {
+    return this.#environment.released.add(listener);
+  }
+
+  onSpaceChanged(listener: () => void): () => void {
+    return this.#environment.spaceChanged.add(listener);
+  }
+
+  poolTroubles(): readonly PoolTrouble[] {
+    return this.#environment.pools.unavailable();
   }
 }
 

@@ -7,11 +7,12 @@ import type {
   DeleteVolumeRequest,
   DriverVolume,
 } from '../../src/model/csi-driver.ts';
+import { Listeners } from '../../src/model/listeners.ts';
 import { metadataKeys } from '../../src/model/class-parameters.ts';
 import { CsiError } from '../../src/model/status-code.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import { volumeIdOf } from '../../src/model/volume-id.ts';
-import type { UnacknowledgedVolume, VolumeLedger } from '../../src/model/volume-ledger.ts';
+import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../../src/model/volume-ledger.ts';
 import { poolUuidKey } from '../../src/model/volume.ts';
 
 interface FakeVolume {
@@ -33,6 +34,9 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
     'CREATE_DELETE_VOLUME',
     'SINGLE_NODE_MULTI_WRITER',
   ]);
+  readonly released = new Listeners<string>();
+  readonly spaceChanged = new Listeners<void>();
+  troubles: readonly PoolTrouble[] = [];
   nowMs: () => number = () => 0;
   /** put in front of what would happen; throw to fail, `made` is what would be answered */
   onCreate: ((request: CreateVolumeRequest, call: CallContext) => Promise<void> | void) | undefined;
@@ -141,6 +145,18 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   onRemoved(listener: (volumeId: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  onReleased(listener: (volumeId: string) => void): () => void {
+    return this.released.add(listener);
+  }
+
+  onSpaceChanged(listener: () => void): () => void {
+    return this.spaceChanged.add(listener);
+  }
+
+  poolTroubles(): readonly PoolTrouble[] {
+    return this.troubles;
   }
 
   #recordOf({ volume, request, createdAtMs }: FakeVolume): UnacknowledgedVolume {

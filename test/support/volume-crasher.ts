@@ -6,6 +6,7 @@ import { silentLog } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
+import { Listeners } from '../../src/model/listeners.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
 import { openPools } from '../../src/volumes/open-pools.ts';
 import { Publications } from '../../src/volumes/publications.ts';
@@ -41,6 +42,8 @@ const service = new VolumeService(
     backends,
     publications,
     locks: new KeyedLock(),
+    released: new Listeners<string>(),
+    spaceChanged: new Listeners<void>(),
     topology: nodeSegments('node-a'),
     clock: systemClock,
     log: silentLog,

@@ -7,6 +7,7 @@ import type { PoolConfig } from '../../src/config/config.ts';
 import { readMounts } from '../../src/host/mountinfo.ts';
 import { unlimitedPace, type Pace } from '../../src/host/pace.ts';
 import { statFileSystem, type FileSystemStatus } from '../../src/host/statfs.ts';
+import { Listeners } from '../../src/model/listeners.ts';
 import type { Clock } from '../../src/model/clock.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import type { CallContext, CreateVolumeRequest } from '../../src/model/csi-driver.ts';
@@ -113,6 +114,8 @@ export class VolumeLab {
       backends,
       publications,
       locks: new KeyedLock(),
+      released: new Listeners<string>(),
+      spaceChanged: new Listeners<void>(),
       topology: nodeSegments('node-a'),
       clock,
       log,

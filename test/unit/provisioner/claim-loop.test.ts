@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiError } from '../../../src/kube/api-error.ts';
 import { CsiError } from '../../../src/model/status-code.ts';
-import * as annotations from '../../../src/provisioner/annotations.ts';
+import * as annotations from '../../../src/claims/annotations.ts';
 import { aStorageClass } from '../../support/kube-objects.ts';
 import { World } from './world.ts';
 

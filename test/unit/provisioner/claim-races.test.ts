@@ -3,7 +3,7 @@ import { ApiError, ApiUnreachable } from '../../../src/kube/api-error.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import { noMetrics } from '../../../src/model/metrics.ts';
 import { CsiError } from '../../../src/model/status-code.ts';
-import * as annotations from '../../../src/provisioner/annotations.ts';
+import * as annotations from '../../../src/claims/annotations.ts';
 import { Provisioner } from '../../../src/provisioner/provisioner.ts';
 import { unansweredMs } from '../../../src/provisioner/settle-intent.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';

@@ -1,6 +1,6 @@
 import { array, assert, boolean, constantFrom, property, record } from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import * as annotations from '../../../src/provisioner/annotations.ts';
+import * as annotations from '../../../src/claims/annotations.ts';
 import {
   decideEarly,
   earlyObstacles,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
-import { provisionerFinalizer } from '../../../src/provisioner/annotations.ts';
+import { provisionerFinalizer } from '../../../src/claims/annotations.ts';
 import { decideFinalizer } from '../../../src/provisioner/decide-finalizer.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PersistentVolumeClaim } from '../../../src/kube/objects.ts';
-import * as annotations from '../../../src/provisioner/annotations.ts';
+import * as annotations from '../../../src/claims/annotations.ts';
 import { decideProvision, type ProvisionFacts } from '../../../src/provisioner/decide-provision.ts';
 import { aClaim, aPersistentVolume, aStorageClass } from '../../support/kube-objects.ts';
 import { own } from './own-side.ts';

@@ -20,6 +20,8 @@ function record(changes: Partial<UnacknowledgedVolume> = {}): UnacknowledgedVolu
   };
 }
 
+const silent = { onReleased: () => () => {}, onSpaceChanged: () => () => {}, poolTroubles: () => [] };
+
 function intentsOver(
   records: () => readonly UnacknowledgedVolume[],
   clusterUid: string | undefined = 'cluster-1',
@@ -29,6 +31,7 @@ function intentsOver(
     acknowledge: async () => {},
     wasUsed: () => true,
     onRemoved: () => () => {},
+    ...silent,
   };
   return new Intents({ ledger, clusterUid, clock });
 }
@@ -63,6 +66,7 @@ describe('Intents', () => {
       acknowledge: async () => {},
       wasUsed: () => true,
       onRemoved: () => () => {},
+      ...silent,
     };
     expect(new Intents({ ledger, clock }).takeOver(true)).toEqual([]);
   });

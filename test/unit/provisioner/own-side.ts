@@ -1,4 +1,4 @@
-import type { OwnSide } from '../../../src/provisioner/volume-facts.ts';
+import type { OwnSide } from '../../../src/claims/volume-facts.ts';
 import { nodeSegments } from '../../../src/model/topology.ts';
 
 /** Loam's own driver on node-a, as the unit tests of this room see themselves. */

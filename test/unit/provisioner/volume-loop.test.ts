@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
-import * as annotations from '../../../src/provisioner/annotations.ts';
+import * as annotations from '../../../src/claims/annotations.ts';
 import { aClaim, aPersistentVolume } from '../../support/kube-objects.ts';
 import { World } from './world.ts';
 
