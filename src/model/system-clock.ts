@@ -1,4 +1,5 @@
 import type { Clock } from './clock.ts';
+import { sleepBy } from './sleep.ts';
 
 /** The longest delay that setTimeout takes; beyond it, it would fire at once. */
 const longestTimerMs = 2 ** 31 - 1;
@@ -6,7 +7,7 @@ const longestTimerMs = 2 ** 31 - 1;
 /** The machine's own time. */
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
-  sleep,
+  sleep: (delayMs, signal) => sleepBy(after, delayMs, signal),
   after,
 };
 
@@ -18,22 +19,4 @@ function after(delayMs: number, callback: () => void): () => void {
   };
   arm(delayMs);
   return () => clearTimeout(timer);
-}
-
-function sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted === true) {
-      reject(signal.reason as Error);
-      return;
-    }
-    const onAbort = () => {
-      cancel();
-      reject(signal?.reason as Error);
-    };
-    const cancel = after(delayMs, () => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    });
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
 }

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import type { VolumeSpec } from '../../src/model/volume.ts';
 import { volumeIdOf } from '../../src/model/volume-id.ts';
-import { makeScratchPool, whyNoMounts, type PoolKind, type ScratchPool } from '../support/scratch-pool.ts';
+import { ScratchPool, whyNoScratchPool, type PoolKind } from '../support/scratch-pool.ts';
 import { makeSubject, type Subject } from './backend-subject.ts';
 import { describeBlock } from './block-volume.ts';
 import { describeImage } from './image-volume.ts';
@@ -18,16 +18,15 @@ export interface ConformanceCase {
 
 /** What every backend has to do, whatever it stores volumes in. */
 export function describeBackend(options: ConformanceCase): void {
-  const why = whyNoMounts();
-  const suite = why === undefined ? describe : describe.skip;
-  suite(`${options.title}${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+  const why = whyNoScratchPool(options.pool);
+  describe.skipIf(why !== '')(`${options.title}${why}`, () => {
     let pool: ScratchPool;
     let backend: Backend;
     let count = 0;
 
     beforeAll(() => {
-      pool = makeScratchPool(options.pool);
-      backend = options.makeBackend(pool.poolPath);
+      pool = ScratchPool.make(options.pool, 2048);
+      backend = options.makeBackend(pool.path);
     });
     afterEach(async () => {
       await expect.poll(() => pool.leftovers(), { timeout: 5000, interval: 20 }).toEqual([]);

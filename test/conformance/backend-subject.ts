@@ -35,7 +35,7 @@ export interface Subject {
 export type MakeSubject = (change?: Partial<VolumeSpec>) => Subject;
 
 export function makeSubject(pool: ScratchPool, backend: Backend, spec: VolumeSpec): Subject {
-  const place = { path: join(pool.poolPath, 'volumes', spec.id) };
+  const place = { path: pool.at('volumes', spec.id) };
   const stagingPath = join(pool.basePath, 'staging', spec.id, 'globalmount');
   const targetPath = join(pool.basePath, 'pods', spec.id, 'mount');
   const call = { signal: AbortSignal.timeout(60_000) };

@@ -9,7 +9,6 @@ import {
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import type { ScratchPool } from '../support/scratch-pool.ts';
@@ -50,7 +49,7 @@ export function describeImage(subject: MakeSubject, backend: () => Backend, pool
     await volume.create();
     await volume.stage();
     if (volume.spec.accessType === 'mount') execFileSync('umount', [volume.stagingPath]);
-    const trashed = { path: join(pool().poolPath, `${volume.spec.id}.17`) };
+    const trashed = { path: pool().at(`${volume.spec.id}.17`) };
     renameSync(volume.place.path, trashed.path);
     await backend().release(trashed, volume.spec, volume.call.signal);
     await expectUnused(() => backend().users(trashed, volume.spec));

@@ -6,7 +6,7 @@ import { eraseTree, type EraseOptions } from '../../src/host/erase-tree.ts';
 import { unlimitedPace } from '../../src/host/pace.ts';
 import { removeTree } from '../../src/host/remove-tree.ts';
 import { silentLog } from '../../src/model/log.ts';
-import { LoopPool, whyNoLoopPool } from '../support/loop-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
 const { signal } = new AbortController();
 const options = (method: EraseOptions['method']): EraseOptions => ({
@@ -19,12 +19,12 @@ const sh = (script: string, ...args: string[]) =>
   execFileSync('sh', ['-ec', script, 'sh', ...args], { encoding: 'utf8' });
 const secret = 'a secret that must not be found again';
 const isZero = (path: string) => readFileSync(path).every((byte) => byte === 0);
-const whyNot = whyNoLoopPool('ext4');
+const whyNot = whyNoScratchPool('ext4');
 
 describe.skipIf(whyNot !== '')(`what an erased tree leaves on the disk itself${whyNot}`, () => {
   it.each(['ext4', 'xfs'] as const)('is nothing of it on %s, by zeros or by random bytes', async (fsType) => {
     for (const method of ['zero', 'random'] as const) {
-      await using pool = await LoopPool.make(fsType);
+      await using pool = ScratchPool.make(fsType);
       mkdirSync(pool.at('volume/a/b'), { recursive: true });
       writeFileSync(pool.at('volume/one'), secret);
       writeFileSync(pool.at('volume/a/many'), secret.padEnd(4096, '.').repeat(500));
@@ -37,34 +37,34 @@ describe.skipIf(whyNot !== '')(`what an erased tree leaves on the disk itself${w
       sh('sync; chattr +i "$1/volume/one"', pool.path);
       await pool.unmount();
       expect(pool.rawCount(secret)).toBe(502);
-      await pool.mount();
+      pool.mount();
       const freeBlocks = statfsSync(pool.path).bfree;
-      const report = await eraseTree(pool.directory, 'volume', options(method));
+      const report = await eraseTree(await pool.directory(), 'volume', options(method));
       expect(report).toMatchObject({ files: 3, passedOver: 0 });
       // a sparse file stays one: an extent tree may take a block or two, its holes would take 256,000
       expect(statfsSync(pool.path).bfree).toBeGreaterThan(freeBlocks - 64);
-      await removeTree(pool.directory, 'volume', { signal, pace: unlimitedPace });
+      await removeTree(await pool.directory(), 'volume', { signal, pace: unlimitedPace });
       await pool.unmount();
       expect(pool.rawCount(secret)).toBe(0);
     }
   });
 
   it('is nothing of a range that was zeroed through ext4, which reads as zeros and keeps its bytes', async () => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('volume'));
     writeFileSync(pool.at('volume/zeroed'), secret.padEnd(65_536, '.'));
     sh('sync; fallocate --zero-range --offset 0 --length 65536 "$1/volume/zeroed"', pool.path);
     expect(isZero(pool.at('volume/zeroed'))).toBe(true);
     await pool.unmount();
     expect(pool.rawCount(secret)).toBe(1);
-    await pool.mount();
-    await eraseTree(pool.directory, 'volume', options('zero'));
+    pool.mount();
+    await eraseTree(await pool.directory(), 'volume', options('zero'));
     await pool.unmount();
     expect(pool.rawCount(secret)).toBe(0);
   });
 
   it('is everything on a device whose node lay in the tree, and in a file mounted there', async () => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('volume'));
     writeFileSync(pool.at('outside.img'), secret.padEnd(1024 * 1024, '.'));
     const device = sh('losetup --find --show "$1/outside.img"', pool.path).trim();
@@ -74,14 +74,14 @@ describe.skipIf(whyNot !== '')(`what an erased tree leaves on the disk itself${w
         pool.path,
         device,
       );
-      const report = await eraseTree(pool.directory, 'volume', options('zero'));
+      const report = await eraseTree(await pool.directory(), 'volume', options('zero'));
       expect(report).toEqual({ files: 0, erasedBytes: 0n, passedOver: 3 });
     } finally {
       execFileSync('losetup', ['-d', device]);
     }
     writeFileSync(pool.at('volume/mounted'), '');
     execFileSync('mount', ['--bind', pool.at('outside.img'), pool.at('volume/mounted')]);
-    await expect(eraseTree(pool.directory, 'volume', options('zero'))).rejects.toMatchObject({
+    await expect(eraseTree(await pool.directory(), 'volume', options('zero'))).rejects.toMatchObject({
       reason: 'cannot-erase',
       message: expect.stringContaining('volume/mounted') as string,
     });
@@ -90,44 +90,44 @@ describe.skipIf(whyNot !== '')(`what an erased tree leaves on the disk itself${w
   });
 });
 
-describe.skipIf(whyNoLoopPool('xfs') !== '')(`erasing on xfs${whyNoLoopPool('xfs')}`, () => {
+describe.skipIf(whyNoScratchPool('xfs') !== '')(`erasing on xfs${whyNoScratchPool('xfs')}`, () => {
   it('leaves files with shared blocks alone, says so, and erases the others', async () => {
-    await using pool = await LoopPool.make('xfs');
+    await using pool = ScratchPool.make('xfs');
     mkdirSync(pool.at('volume'));
     writeFileSync(pool.at('original'), secret.padEnd(1024 * 1024, '.'));
     sh('cp --reflink=always "$1/original" "$1/volume/clone"', pool.path);
     writeFileSync(pool.at('volume/own'), secret);
-    await expect(eraseTree(pool.directory, 'volume', options('zero'))).rejects.toMatchObject({
+    await expect(eraseTree(await pool.directory(), 'volume', options('zero'))).rejects.toMatchObject({
       reason: 'cannot-erase',
       message: expect.stringMatching(/^1 file of volume .* volume\/clone shares blocks/) as string,
     });
     expect(isZero(pool.at('volume/own'))).toBe(true);
     expect(readFileSync(pool.at('original')).includes(secret)).toBe(true);
-    await eraseTree(pool.directory, 'volume', options('discard'));
+    await eraseTree(await pool.directory(), 'volume', options('discard'));
     expect(isZero(pool.at('volume/clone'))).toBe(true);
     expect(readFileSync(pool.at('original')).includes(secret)).toBe(true);
   });
 });
 
-describe.skipIf(whyNoLoopPool('btrfs') !== '')(`erasing on btrfs${whyNoLoopPool('btrfs')}`, () => {
+describe.skipIf(whyNoScratchPool('btrfs') !== '')(`erasing on btrfs${whyNoScratchPool('btrfs')}`, () => {
   it('refuses to overwrite before it touches anything and says what to do; discards', async () => {
-    await using pool = await LoopPool.make('btrfs');
+    await using pool = ScratchPool.make('btrfs');
     mkdirSync(pool.at('volume'));
     writeFileSync(pool.at('volume/file'), secret.repeat(1000));
     writeFileSync(pool.at('volume/inline'), secret);
-    await expect(eraseTree(pool.directory, 'volume', options('random'))).rejects.toMatchObject({
+    await expect(eraseTree(await pool.directory(), 'volume', options('random'))).rejects.toMatchObject({
       reason: 'cannot-erase',
       message: expect.stringMatching(/copy-on-write.*use onDelete: delete, or scrub: discard/) as string,
     });
     expect(readFileSync(pool.at('volume/file')).includes(secret)).toBe(true);
-    await eraseTree(pool.directory, 'volume', options('discard'));
+    await eraseTree(await pool.directory(), 'volume', options('discard'));
     expect(isZero(pool.at('volume/file')) && isZero(pool.at('volume/inline'))).toBe(true);
   });
 });
 
 describe.skipIf(whyNot !== '')(`erasing on tmpfs${whyNot}`, () => {
   it('overwrites whole files and refuses sparse ones, of which it cannot know where they have blocks', async () => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('memory'));
     sh('mount -t tmpfs none "$1/memory"; mkdir "$1/memory/volume"', pool.path);
     sh('truncate -s 1G "$1/memory/volume/sparse"', pool.path);

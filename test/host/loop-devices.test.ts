@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createImage } from '../../src/host/images.ts';
 import { attach, detach, devicesOf } from '../../src/host/loop-devices.ts';
-import { makeScratchPool, whyNoMounts, type ScratchPool } from '../support/scratch-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
-const why = whyNoMounts();
+const why = whyNoScratchPool();
 const signal = AbortSignal.timeout(60_000);
 const writable = { directIo: true, readonly: false, signal };
 
@@ -14,20 +14,20 @@ const writable = { directIo: true, readonly: false, signal };
 const staticDev = `mount -t tmpfs tmpfs "$1" &&
   mknod "$1/null" c 1 3 && mknod "$1/loop-control" c 10 237 && mount --move "$1" /dev && shift && exec "$@"`;
 
-describe.skipIf(why !== undefined)(`loop devices${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+describe.skipIf(why !== '')(`loop devices${why}`, () => {
   let pool: ScratchPool;
   let image: string;
   beforeEach(async () => {
-    pool = makeScratchPool('plain');
-    mkdirSync(join(pool.poolPath, 'v1'));
-    image = join(pool.poolPath, 'v1/image');
+    pool = ScratchPool.make('plain');
+    mkdirSync(pool.at('v1'));
+    image = pool.at('v1/image');
     await createImage(image, { sizeBytes: 1n << 20n, thick: false, signal });
   });
   afterEach(async () => {
     try {
       await expect.poll(() => pool.leftovers(), { timeout: 5000, interval: 20 }).toEqual([]);
     } finally {
-      pool.remove();
+      await pool.remove();
     }
   });
 
@@ -59,11 +59,11 @@ describe.skipIf(why !== undefined)(`loop devices${why === undefined ? '' : ` (sk
 
   it('are found after their image was renamed, and not for a new image of the old name', async () => {
     const device = await attach(image, writable);
-    mkdirSync(join(pool.poolPath, 'trash'));
-    renameSync(join(pool.poolPath, 'v1'), join(pool.poolPath, 'trash/v1.17'));
-    const moved = join(pool.poolPath, 'trash/v1.17/image');
+    mkdirSync(pool.at('trash'));
+    renameSync(pool.at('v1'), pool.at('trash/v1.17'));
+    const moved = pool.at('trash/v1.17/image');
     expect((await devicesOf(moved, signal)).map(({ path }) => path)).toEqual([device.path]);
-    mkdirSync(join(pool.poolPath, 'v1'));
+    mkdirSync(pool.at('v1'));
     writeFileSync(image, Buffer.alloc(4096));
     expect(await devicesOf(image, signal)).toEqual([]);
     await detach(device.path, signal);
@@ -84,7 +84,7 @@ describe.skipIf(why !== undefined)(`loop devices${why === undefined ? '' : ` (sk
     const alias = join(pool.basePath, 'alias');
     mkdirSync(alias);
     const device = await attach(image, writable);
-    execFileSync('mount', ['--bind', pool.poolPath, alias]);
+    execFileSync('mount', ['--bind', pool.path, alias]);
     expect((await devicesOf(join(alias, 'v1/image'), signal)).map(({ path }) => path)).toEqual([device.path]);
     execFileSync('umount', [alias]);
     await detach(device.path, signal);
@@ -102,7 +102,7 @@ describe.skipIf(why !== undefined)(`loop devices${why === undefined ? '' : ` (sk
   });
 
   it('say what the kernel said when they cannot be had', async () => {
-    await expect(attach(join(pool.poolPath, 'v1/none'), writable)).rejects.toThrow(
+    await expect(attach(pool.at('v1/none'), writable)).rejects.toThrow(
       /loop devices cannot be attached: losetup failed .*No such file/,
     );
   });

@@ -4,27 +4,27 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { mountAt, readMounts } from '../../src/host/mountinfo.ts';
 import { ensureBindMount, ensureUnmounted } from '../../src/host/mounts.ts';
-import { makeScratchPool, whyNoMounts, type ScratchPool } from '../support/scratch-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
-const why = whyNoMounts();
+const why = whyNoScratchPool();
 const signal = AbortSignal.timeout(60_000);
 
-describe.skipIf(why !== undefined)(`bind mounts${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+describe.skipIf(why !== '')(`bind mounts${why}`, () => {
   let pool: ScratchPool;
   let source: string;
   let target: string;
   beforeEach(() => {
-    pool = makeScratchPool('plain');
+    pool = ScratchPool.make('plain');
     source = join(pool.basePath, 'source');
     target = join(pool.basePath, 'target');
     for (const path of [source, target]) mkdirSync(path);
     writeFileSync(join(source, 'file'), '');
   });
-  afterEach(() => {
+  afterEach(async () => {
     try {
       expect(pool.leftovers()).toEqual([]);
     } finally {
-      pool.remove();
+      await pool.remove();
     }
   });
   const bind = (change: Partial<Parameters<typeof ensureBindMount>[0]> = {}): Promise<void> =>

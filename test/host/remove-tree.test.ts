@@ -3,13 +3,13 @@ import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'nod
 import { describe, expect, it } from 'vitest';
 import { unlimitedPace } from '../../src/host/pace.ts';
 import { removeTree } from '../../src/host/remove-tree.ts';
-import { LoopPool, whyNoLoopPool } from '../support/loop-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 import { ScratchDirectory, fingerprint } from '../support/scratch-directory.ts';
 
 const { signal } = new AbortController();
 const options = { signal, pace: unlimitedPace };
-const whyNot = whyNoLoopPool('ext4');
-const whyNotBtrfs = whyNoLoopPool('btrfs');
+const whyNot = whyNoScratchPool('ext4');
+const whyNotBtrfs = whyNoScratchPool('btrfs');
 const sh = (script: string, ...args: string[]) =>
   execFileSync('sh', ['-ec', script, 'sh', ...args], { encoding: 'utf8' });
 
@@ -21,48 +21,48 @@ describe.skipIf(whyNot !== '')(`removing a tree with mounts inside${whyNot}`, ()
       'mount -t tmpfs none "$1/volume/a/mounted"; echo kept > "$1/volume/a/mounted/file"',
     ],
   ])('stops at %s, names the place, touches nothing of it, and goes on once it is gone', async (_, mount) => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('outside/deep'), { recursive: true });
     writeFileSync(pool.at('outside/deep/file'), 'kept');
     mkdirSync(pool.at('volume/a/mounted'), { recursive: true });
     sh(mount, pool.path);
     const before = fingerprint(pool.at('volume/a/mounted'));
-    await expect(removeTree(pool.directory, 'volume', options)).rejects.toMatchObject({
+    await expect(removeTree(await pool.directory(), 'volume', options)).rejects.toMatchObject({
       reason: 'cannot-erase',
       message: expect.stringContaining('volume/a/mounted') as string,
     });
     expect(fingerprint(pool.at('volume/a/mounted'))).toBe(before);
     execFileSync('umount', [pool.at('volume/a/mounted')]);
-    await removeTree(pool.directory, 'volume', options);
+    await removeTree(await pool.directory(), 'volume', options);
     expect(existsSync(pool.at('volume'))).toBe(false);
     expect(existsSync(pool.at('outside/deep/file'))).toBe(true);
   });
 
   it('stops at a file that is mounted over a file, and at a volume that is a mount itself', async () => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('volume'));
     writeFileSync(pool.at('volume/file'), '');
     writeFileSync(pool.at('outside'), 'kept');
     execFileSync('mount', ['--bind', pool.at('outside'), pool.at('volume/file')]);
-    await expect(removeTree(pool.directory, 'volume', options)).rejects.toMatchObject({
+    await expect(removeTree(await pool.directory(), 'volume', options)).rejects.toMatchObject({
       reason: 'cannot-erase',
     });
     expect(statSync(pool.at('outside')).size).toBe(4);
     execFileSync('umount', [pool.at('volume/file')]);
     execFileSync('mount', ['--bind', pool.at('volume'), pool.at('volume')]);
-    await expect(removeTree(pool.directory, 'volume', options)).rejects.toMatchObject({
+    await expect(removeTree(await pool.directory(), 'volume', options)).rejects.toMatchObject({
       reason: 'cannot-erase',
     });
     expect(readdirSync(pool.at('volume'))).toEqual(['file']);
     execFileSync('umount', [pool.at('volume')]);
-    await removeTree(pool.directory, 'volume', options);
+    await removeTree(await pool.directory(), 'volume', options);
     expect(existsSync(pool.at('volume'))).toBe(false);
   });
 });
 
 describe.skipIf(whyNot !== '')(`removing what only root can make${whyNot}`, () => {
   it('removes device nodes, and immutable and append-only files and directories with any name', async () => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('volume/frozen/inner'), { recursive: true });
     const odd = Buffer.concat([Buffer.from(`${pool.at('volume')}/`), Buffer.from([0xff, 0x0a, 0x20])]);
     writeFileSync(odd, 'x');
@@ -72,7 +72,7 @@ describe.skipIf(whyNot !== '')(`removing what only root can make${whyNot}`, () =
       'cd "$1/volume"; mknod block b 7 0; mknod char c 1 5; chattr +i ./???; chattr +a append-only; chattr -R +i frozen; chattr +i .',
       pool.path,
     );
-    await removeTree(pool.directory, 'volume', options);
+    await removeTree(await pool.directory(), 'volume', options);
     expect(existsSync(pool.at('volume'))).toBe(false);
   });
 
@@ -110,13 +110,13 @@ for i in range(10000):
 
 describe.skipIf(whyNotBtrfs !== '')(`removing a tree on btrfs${whyNotBtrfs}`, () => {
   it('removes subvolumes that a pod made inside its volume', async () => {
-    await using pool = await LoopPool.make('btrfs');
+    await using pool = ScratchPool.make('btrfs');
     mkdirSync(pool.at('volume'));
     sh(
       'cd "$1/volume"; btrfs -q subvolume create a; btrfs -q subvolume create a/b; echo x > a/b/file',
       pool.path,
     );
-    await removeTree(pool.directory, 'volume', options);
+    await removeTree(await pool.directory(), 'volume', options);
     expect(existsSync(pool.at('volume'))).toBe(false);
   });
 });

@@ -10,14 +10,14 @@ import { systemClock } from '../../src/model/system-clock.ts';
 import { volumeIdOf } from '../../src/model/volume-id.ts';
 import { formatRecord } from '../../src/volumes/record.ts';
 import { Trash } from '../../src/volumes/trash.ts';
-import { LoopPool, whyNoLoopPool } from '../support/loop-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
 const { signal } = new AbortController();
 const secret = 'scrubbed words of a volume';
-const whyNot = whyNoLoopPool('ext4');
+const whyNot = whyNoScratchPool('ext4');
 const program = join(import.meta.dirname, '../support/trash-process.ts');
 
-function makeVolume(pool: LoopPool, index: number): void {
+function makeVolume(pool: ScratchPool, index: number): void {
   const id = volumeIdOf(`pvc-${index}`);
   const isScrubbed = index % 2 === 0;
   mkdirSync(pool.at('volumes', id, 'data/a'), { recursive: true });
@@ -64,12 +64,12 @@ async function killedAfter(delayMs: number, poolPath: string): Promise<boolean> 
 
 describe.skipIf(whyNot !== '')(`a process that is killed again and again while it deletes${whyNot}`, () => {
   it('never removes what it did not scrub first, and the next one ends the work', async () => {
-    await using pool = await LoopPool.make('ext4');
+    await using pool = ScratchPool.make('ext4');
     mkdirSync(pool.at('volumes'));
     for (let index = 0; index < 12; index += 1) makeVolume(pool, index);
     await pool.unmount();
     expect(pool.rawCount(secret)).toBe(6 * 20 * 25);
-    await pool.mount();
+    pool.mount();
     let kills = 0;
     for (let round = 0; round < 15; round += 1) {
       if (await killedAfter(Math.random() * 150, pool.path)) kills += 1;
@@ -78,7 +78,7 @@ describe.skipIf(whyNot !== '')(`a process that is killed again and again while i
     expect(kills).toBeGreaterThan(3);
 
     const trash = new Trash({
-      pool: pool.directory,
+      pool: await pool.directory(),
       pace: unlimitedPace,
       log: silentLog,
       metrics: noMetrics,
@@ -86,7 +86,7 @@ describe.skipIf(whyNot !== '')(`a process that is killed again and again while i
       signal,
     });
     await trash.load();
-    await using volumes = await pool.directory.openChild('volumes');
+    await using volumes = await (await pool.directory()).openChild('volumes');
     for (const name of await volumes.names()) await trash.take(volumes, volumeIdOf(name));
     for (const { id } of trash.entries()) await trash.whenRemoved(id, AbortSignal.timeout(20_000));
     await trash.stop();

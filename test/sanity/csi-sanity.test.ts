@@ -9,7 +9,7 @@ import { backendKey } from '../../src/model/volume.ts';
 import { runCsiSanity, type SanityCase } from '../support/csi-sanity.ts';
 import { whyNoGo } from '../support/go-tools.ts';
 import { LoamProcess } from '../support/loam-process.ts';
-import { makeScratchPool, whyNoMounts, type ScratchPool } from '../support/scratch-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 import { anyCall, send } from '../support/served-driver.ts';
 
 const configurations = [
@@ -43,21 +43,24 @@ const reasonsToSkip: readonly (readonly [message: RegExp, capability: string])[]
   [/^NodeGetStorageHealth not supported/, 'node GET_STORAGE_HEALTH'],
 ];
 
-const why = (await whyNoGo()) ?? whyNoMounts();
+const noGo = await whyNoGo();
+const why = noGo === undefined ? whyNoScratchPool() : ` (skipped: ${noGo})`;
 
-describe.skipIf(why !== undefined)(`csi-sanity${why === undefined ? '' : ` (skipped: ${why})`}`, () => {
+describe.skipIf(why !== '')(`csi-sanity${why}`, () => {
   let scratch: ScratchPool;
   let loam: LoamProcess;
   beforeAll(async () => {
-    scratch = makeScratchPool('plain');
+    scratch = ScratchPool.make('plain');
     loam = await LoamProcess.start({
       folder: join(scratch.basePath, 'loam'),
-      pools: [`default=${scratch.poolPath}`],
+      pools: [`default=${scratch.path}`],
     });
   });
   afterAll(async () => {
     await loam?.terminate();
-    expect(scratch?.remove() ?? []).toEqual([]);
+    const left = scratch?.leftovers() ?? [];
+    await scratch?.remove();
+    expect(left).toEqual([]);
   });
 
   it.each(configurations)(
@@ -104,7 +107,7 @@ describe.skipIf(why !== undefined)(`csi-sanity${why === undefined ? '' : ` (skip
       const advertised = await advertisedBy(loam.csiSocketPath);
       const unexplained = cases.filter((one) => one.state === 'skipped' && !isExplained(one, advertised));
       expect(unexplained).toEqual([]);
-      await vi.waitFor(() => expect(bytesOwnersIn(scratch.poolPath)).toEqual([]), { timeout: 10_000 });
+      await vi.waitFor(() => expect(bytesOwnersIn(scratch.path)).toEqual([]), { timeout: 10_000 });
     },
   );
 });

@@ -2,12 +2,8 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export interface HiddenCommand {
-  restore(): void;
-}
-
-/** Takes one command out of this process's PATH, or has a script run in its place. */
-export function hideCommand(command: string, script?: string): HiddenCommand {
+/** Takes one command out of this process's PATH, or has a script run in its place, for as long as what it returns is in use. */
+export function hideCommand(command: string, script?: string): Disposable {
   const before = process.env['PATH'] ?? '';
   const folder = mkdtempSync(join(tmpdir(), 'loam-path-'));
   for (const directory of before.split(':')) {
@@ -22,7 +18,7 @@ export function hideCommand(command: string, script?: string): HiddenCommand {
   }
   process.env['PATH'] = folder;
   return {
-    restore: () => {
+    [Symbol.dispose]: () => {
       if (process.env['PATH'] === folder) process.env['PATH'] = before;
       rmSync(folder, { recursive: true, force: true });
     },

@@ -1,4 +1,5 @@
 import type { Clock } from '../../src/model/clock.ts';
+import { sleepBy } from '../../src/model/sleep.ts';
 
 interface Timer {
   readonly dueMs: number;
@@ -30,21 +31,7 @@ export class ManualClock implements Clock {
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted === true) {
-        reject(signal.reason as Error);
-        return;
-      }
-      const onAbort = () => {
-        cancel();
-        reject(signal?.reason as Error);
-      };
-      const cancel = this.after(delayMs, () => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      });
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+    return sleepBy((afterMs, callback) => this.after(afterMs, callback), delayMs, signal);
   }
 
   /** Lets time pass: timers fire in their order, and what they set off runs as far as it goes without real waiting. */

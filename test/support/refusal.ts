@@ -1,12 +1,10 @@
 import { expect } from 'vitest';
 import { StorageError, type Reason } from '../../src/model/errors.ts';
+import { failureOf } from './failure-of.ts';
 
 /** The StorageError that a promise was rejected with; anything else is thrown. */
 export async function refusal(promise: Promise<unknown>): Promise<StorageError> {
-  const error: unknown = await promise.then(
-    () => new Error('it was not refused'),
-    (failure: unknown) => failure,
-  );
+  const error = await failureOf(promise);
   if (!(error instanceof StorageError)) throw error;
   return error;
 }

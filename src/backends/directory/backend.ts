@@ -17,6 +17,7 @@ import {
   type VolumePlace,
 } from '../backend.ts';
 import { fileSystemEntries } from '../file-system-entries.ts';
+import { notStaged } from '../not-staged.ts';
 import { poolFault } from '../pool-fault.ts';
 import { bindDirectory, publishDirectory } from '../publish-directory.ts';
 import { rootOwnerOf } from '../root-owner.ts';
@@ -77,12 +78,7 @@ export class DirectoryBackend implements Backend {
     target: MountIntent,
     call: CallContext,
   ): Promise<void> {
-    if (!(await isStaged(place, stagingPath))) {
-      throw new StorageError(
-        'not-staged',
-        `volume ${spec.id} is not staged at ${stagingPath}; stage it first`,
-      );
-    }
+    if (!(await isStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
     await publishDirectory(stagingPath, target, this.#options(call));
   }
 

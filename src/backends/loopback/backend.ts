@@ -15,6 +15,7 @@ import { fsTypes } from '../../model/class-parameters.ts';
 import type { VolumeSpec } from '../../model/volume.ts';
 import type { Backend, BackendFeatures, BackendProbe, MountIntent, VolumePlace } from '../backend.ts';
 import { fileSystemEntries } from '../file-system-entries.ts';
+import { notStaged } from '../not-staged.ts';
 import { poolFault } from '../pool-fault.ts';
 import { publishDirectory } from '../publish-directory.ts';
 import { createVolumeImage, fsTypeOf, imagePathOf, verifyImage } from './create-image.ts';
@@ -89,12 +90,7 @@ export class LoopbackBackend implements Backend {
   ): Promise<void> {
     const options = { fsType: fsTypeOf(spec), outside: this.#poolPaths, signal: call.signal };
     if (spec.accessType === 'block') return publishDevice(place, spec, target, options);
-    if (!(await isStaged(place, stagingPath))) {
-      throw new StorageError(
-        'not-staged',
-        `volume ${spec.id} is not staged at ${stagingPath}; stage it first`,
-      );
-    }
+    if (!(await isStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
     return publishDirectory(stagingPath, target, options);
   }
 

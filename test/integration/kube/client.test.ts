@@ -14,6 +14,7 @@ import {
 import { createKubeApi, loadKubeAccess } from '../../../src/kube/client.ts';
 import type { PersistentVolumeClaim } from '../../../src/kube/objects.ts';
 import { noMetrics } from '../../../src/model/metrics.ts';
+import { failureOf } from '../../support/failure-of.ts';
 import { RealApiServer } from '../../support/real-api-server.ts';
 
 const { signal } = new AbortController();
@@ -282,13 +283,4 @@ function labelled(name: string, value: string) {
 
 function base64(text = ''): string {
   return Buffer.from(text).toString('base64');
-}
-
-async function failureOf(work: Promise<unknown>): Promise<unknown> {
-  try {
-    await work;
-  } catch (error) {
-    return error;
-  }
-  throw new Error('it did not fail');
 }

@@ -55,15 +55,12 @@ describe('the reflector, on the real API server', () => {
   });
 });
 
+const recorderOnNodeA = (): EventRecorder =>
+  new EventRecorder({ api, component: 'loam.dev', host: 'node-a', clock: systemClock, log: silentLog });
+
 describe('the event recorder, on the real API server', () => {
   it('makes events that kubectl describe would show, and counts repeats', async () => {
-    const recorder = new EventRecorder({
-      api,
-      component: 'loam.dev',
-      host: 'node-a',
-      clock: systemClock,
-      log: silentLog,
-    });
+    const recorder = recorderOnNodeA();
     const claim = await api.create('PersistentVolumeClaim', claimOf('told'), signal);
     for (let i = 0; i < 3; i += 1) {
       recorder.record(
@@ -101,13 +98,7 @@ describe('the event recorder, on the real API server', () => {
   });
 
   it('does not mind a namespace that is not there', async () => {
-    const recorder = new EventRecorder({
-      api,
-      component: 'loam.dev',
-      host: 'node-a',
-      clock: systemClock,
-      log: silentLog,
-    });
+    const recorder = recorderOnNodeA();
     const object = { metadata: { namespace: 'gone', name: 'x' } };
     recorder.record({ kind: 'PersistentVolumeClaim', object }, 'Normal', 'Any', 'text');
     await recorder.flush(signal);

@@ -23,9 +23,7 @@ describe.skipIf(!isRoot).each(planeNames)(
       it('its claim is deleted: the volume goes too, and no PV comes', async () => {
         await using world = await LoopWorld.open(plane, adapter);
         const { user, node } = world;
-        const gate = node.driver.holdNextCreate();
-        const claim = await user.createClaim({ className: await user.createClass(), node: 'node-a' });
-        await gate.reached;
+        const { claim, gate } = await claimInTheMaking(world);
         expect(readdirSync(join(node.poolPath, 'volumes'))).toEqual([volumeNameOf(claim)]);
         await user.delete('PersistentVolumeClaim', claim);
         await user.untilGone('PersistentVolumeClaim', claim);
@@ -59,10 +57,8 @@ describe.skipIf(!isRoot).each(planeNames)(
       it('its claim moves to another node: made there, undone here, and the claim says so', async () => {
         await using world = await LoopWorld.open(plane, adapter);
         const { user, node: here } = world;
+        const { claim, gate } = await claimInTheMaking(world);
         const there = await world.addNode({ nodeName: 'node-b' });
-        const gate = here.driver.holdNextCreate();
-        const claim = await user.createClaim({ className: await user.createClass(), node: 'node-a' });
-        await gate.reached;
         await user.selectNode(claim, 'node-b');
         await user.untilVolume(claim);
         gate.open();
@@ -82,10 +78,7 @@ describe.skipIf(!isRoot).each(planeNames)(
       it('its claim loses its node: the volume is undone, and made again when the node is back', async () => {
         await using world = await LoopWorld.open(plane, adapter);
         const { user, node } = world;
-        const gate = node.driver.holdNextCreate();
-        const className = await user.createClass();
-        const claim = await user.createClaim({ className, node: 'node-a' });
-        await gate.reached;
+        const { className, claim, gate } = await claimInTheMaking(world);
         await user.selectNode(claim, null);
         await world.untilHeard(className);
         gate.open();
@@ -137,11 +130,8 @@ describe.skipIf(!isRoot).each(planeNames)(
 
       it('its class is deleted: the claim is served as the class said when it began', async () => {
         await using world = await LoopWorld.open(plane, adapter);
-        const { user, node } = world;
-        const gate = node.driver.holdNextCreate();
-        const className = await user.createClass();
-        const claim = await user.createClaim({ className, node: 'node-a' });
-        await gate.reached;
+        const { user } = world;
+        const { className, claim, gate } = await claimInTheMaking(world);
         await user.delete('StorageClass', { metadata: { name: className } });
         gate.open();
         await user.untilBound(claim);
@@ -178,9 +168,7 @@ describe.skipIf(!isRoot).each(planeNames)(
       it('the process ends before the PV is written: the next one makes the PV, and only one volume', async () => {
         await using world = await LoopWorld.open(plane, adapter);
         const { user, node } = world;
-        const gate = node.driver.holdNextCreate();
-        const claim = await user.createClaim({ className: await user.createClass(), node: 'node-a' });
-        await gate.reached;
+        const { claim, gate } = await claimInTheMaking(world);
         const stopped = node.stop();
         gate.open();
         await stopped;
@@ -194,9 +182,7 @@ describe.skipIf(!isRoot).each(planeNames)(
       it('the process ends and the claim goes before the next one starts: the leftover is swept', async () => {
         await using world = await LoopWorld.open(plane, adapter);
         const { user, node } = world;
-        const gate = node.driver.holdNextCreate();
-        const claim = await user.createClaim({ className: await user.createClass(), node: 'node-a' });
-        await gate.reached;
+        const { claim, gate } = await claimInTheMaking(world);
         const stopped = node.stop();
         gate.open();
         await stopped;
@@ -210,3 +196,12 @@ describe.skipIf(!isRoot).each(planeNames)(
     });
   },
 );
+
+/** node-a has made the claim's volume, and its driver keeps the answer back. */
+async function claimInTheMaking({ user, node }: LoopWorld) {
+  const gate = node.driver.holdNextCreate();
+  const className = await user.createClass();
+  const claim = await user.createClaim({ className, node: 'node-a' });
+  await gate.reached;
+  return { className, claim, gate };
+}

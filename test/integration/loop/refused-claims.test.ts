@@ -3,7 +3,7 @@ import type { PersistentVolumeClaim } from '../../../src/kube/objects.ts';
 import type { ClaimWish } from '../../support/cluster-user.ts';
 import { type ControlPlane, planeNames, startControlPlane } from '../../support/control-plane.ts';
 import { adapterNames } from '../../support/local-node.ts';
-import { LoopPool, whyNoLoopPool } from '../../support/loop-pool.ts';
+import { ScratchPool, whyNoScratchPool } from '../../support/scratch-pool.ts';
 import { isRoot, LoopWorld, mountsNeedRoot } from '../../support/loop-world.ts';
 import { assertPoolEmpty } from '../../support/pool-leftovers.ts';
 
@@ -143,11 +143,11 @@ describe.skipIf(!isRoot).each(planeNames)(
         await assertUnserved(world, claim);
       });
 
-      const noDisk = whyNoLoopPool('ext4');
+      const noDisk = whyNoScratchPool('ext4');
       it.skipIf(noDisk !== '')(
         `gives its node back to the scheduler when others left too little, and is served once they are gone${noDisk}`,
         async () => {
-          await using disk = await LoopPool.make('ext4', 128);
+          await using disk = ScratchPool.make('ext4', 128);
           await using world = await LoopWorld.open(plane, adapter, { pools: [`p=${disk.path}`] });
           const { user } = world;
           const className = await user.createClass();

@@ -3,6 +3,7 @@ import { connectCsiDriver } from '../../../src/csi/client.ts';
 import { connectNodeDriver } from '../../../src/csi/node-client.ts';
 import { StorageError } from '../../../src/model/errors.ts';
 import { statusCodeOf } from '../../../src/model/status-code.ts';
+import { failureOf } from '../../support/failure-of.ts';
 import { aVolume } from '../../support/recording-drivers.ts';
 import { anyCall, serveDrivers } from '../../support/served-driver.ts';
 
@@ -10,6 +11,12 @@ const capability = {
   accessMode: 'SINGLE_NODE_WRITER',
   access: { kind: 'mount', fsType: '', mountFlags: [] },
 } as const;
+const anyRequest = {
+  name: 'pvc-1',
+  capacityRange: { requiredBytes: 0n, limitBytes: 0n },
+  capabilities: [capability],
+  parameters: {},
+};
 const device = { accessMode: 'SINGLE_NODE_MULTI_WRITER', access: { kind: 'block' } } as const;
 
 let served: Awaited<ReturnType<typeof serveDrivers>>;
@@ -85,13 +92,7 @@ describe('a driver behind a socket', () => {
       controller: { createVolume: async () => Promise.reject(thrown) },
     });
     const remote = connectCsiDriver(refusing.socketPath);
-    const request = {
-      name: 'pvc-1',
-      capacityRange: { requiredBytes: 0n, limitBytes: 0n },
-      capabilities: [capability],
-      parameters: {},
-    };
-    const error: unknown = await remote.createVolume(request, anyCall()).catch((error: unknown) => error);
+    const error = await failureOf(remote.createVolume(anyRequest, anyCall()));
     expect([statusCodeOf(error), (error as Error).message]).toEqual([
       'ALREADY_EXISTS',
       'volume pvc-1 has 5 GiB',
@@ -104,13 +105,7 @@ describe('a driver behind a socket', () => {
       controller: { createVolume: async () => ({ ...aVolume, volumeId: '' }) },
     });
     const remote = connectCsiDriver(broken.socketPath);
-    const request = {
-      name: 'pvc-1',
-      capacityRange: { requiredBytes: 0n, limitBytes: 0n },
-      capabilities: [capability],
-      parameters: {},
-    };
-    const error: unknown = await remote.createVolume(request, anyCall()).catch((error: unknown) => error);
+    const error = await failureOf(remote.createVolume(anyRequest, anyCall()));
     expect(error).toBeInstanceOf(Error);
     expect(statusCodeOf(error)).toBeUndefined();
     remote.close();

@@ -1,14 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { CommandError, describeFailure, run } from '../../../src/host/run.ts';
 import { StorageError } from '../../../src/model/errors.ts';
+import { failureOf } from '../../support/failure-of.ts';
 
 const signal = AbortSignal.timeout(30_000);
 
-async function failureOf(promise: Promise<unknown>): Promise<CommandError> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
+async function commandErrorOf(promise: Promise<unknown>): Promise<CommandError> {
+  const error = await failureOf(promise);
   expect(error).toBeInstanceOf(CommandError);
   return error as CommandError;
 }
@@ -25,7 +23,9 @@ describe('run', () => {
   });
 
   it('fails with the exit code, the command and the last words of stderr', async () => {
-    const error = await failureOf(run('sh', ['-c', 'echo first >&2; echo last >&2; exit 32'], { signal }));
+    const error = await commandErrorOf(
+      run('sh', ['-c', 'echo first >&2; echo last >&2; exit 32'], { signal }),
+    );
     expect(error).toMatchObject({ reason: 'host-failure', exitCode: 32, timedOut: false, isMissing: false });
     expect(error.message).toBe('sh failed with exit code 32: first; last');
     expect(error.argv[0]).toBe('sh');
@@ -33,13 +33,13 @@ describe('run', () => {
   });
 
   it('keeps no more than 4 KiB of stderr, the end', async () => {
-    const error = await failureOf(run('sh', ['-c', 'seq 1 5000 >&2; exit 1'], { signal }));
+    const error = await commandErrorOf(run('sh', ['-c', 'seq 1 5000 >&2; exit 1'], { signal }));
     expect(error.stderr).toHaveLength(4096);
     expect(error.stderr).toContain('5000');
   });
 
   it('stops a command at its timeout', async () => {
-    const error = await failureOf(run('sleep', ['20'], { signal, timeoutMs: 50 }));
+    const error = await commandErrorOf(run('sleep', ['20'], { signal, timeoutMs: 50 }));
     expect(error.timedOut).toBe(true);
     expect(error.message).toBe('sleep did not end within 50 ms and was stopped');
   });
@@ -57,7 +57,7 @@ describe('run', () => {
   });
 
   it('says that a program is missing', async () => {
-    const error = await failureOf(run('no-such-program-of-loam', [], { signal }));
+    const error = await commandErrorOf(run('no-such-program-of-loam', [], { signal }));
     expect(error.isMissing).toBe(true);
     expect(error.message).toContain('no-such-program-of-loam is not installed on this node');
   });

@@ -3,6 +3,7 @@ import type { Credentials, KubeAccess } from '../../../src/kube/access.ts';
 import { ApiError, ApiUnreachable } from '../../../src/kube/api-error.ts';
 import { createKubeApi, plainKubeAccess } from '../../../src/kube/client.ts';
 import { noMetrics } from '../../../src/model/metrics.ts';
+import { failureOf } from '../../support/failure-of.ts';
 import { failure, hangUp, json, ScriptedServer } from '../../support/scripted-server.ts';
 
 const { signal } = new AbortController();
@@ -260,13 +261,4 @@ class TokenAccess implements KubeAccess {
       this.#cached = { headers: { authorization: `Bearer ${this.token}` }, tls: {} };
     return Promise.resolve(this.#cached);
   }
-}
-
-async function failureOf(work: Promise<unknown>): Promise<unknown> {
-  try {
-    await work;
-  } catch (error) {
-    return error;
-  }
-  throw new Error('it did not fail');
 }

@@ -67,94 +67,105 @@ async function live(
   return !life.isOver;
 }
 
+/**
+ * The same story in a new world each time, killed one call later than the time before, until it is told to its end; each
+ * time another process comes after.
+ */
+async function tellAllDeaths(
+  diesAfterEffect: boolean,
+  parts: {
+    readonly before?: () => Promise<void>;
+    readonly story: () => Promise<void>;
+    readonly between?: () => void;
+    readonly expectAfter: () => void;
+  },
+): Promise<void> {
+  let steps = 0;
+  for (let isDone = false; !isDone; steps += 1) {
+    world = new World();
+    await parts.before?.();
+    isDone = await live(steps, diesAfterEffect, parts.story);
+    parts.between?.();
+    await world.start();
+    await world.pass(5_000);
+    parts.expectAfter();
+  }
+  expect(steps).toBeGreaterThan(4);
+}
+
+async function claimIsMade(): Promise<void> {
+  world.claim();
+  await world.pass(500);
+}
+
+function expectNoVolume(): void {
+  expect(world.api.all('PersistentVolume')).toEqual([]);
+  world.expectNothingLeft();
+}
+
 describe('killed at any call, before or after its effect', () => {
   for (const diesAfterEffect of [false, true]) {
     const when = diesAfterEffect ? 'after' : 'before';
 
     it(`provisions once and leaks nothing (${when})`, async () => {
-      let steps = 0;
-      for (let isDone = false; !isDone; steps += 1) {
-        world = new World();
-        isDone = await live(steps, diesAfterEffect, async () => {
-          world.claim();
-          await world.pass(500);
-        });
-        await world.start();
-        await world.pass(5_000);
-        expect(world.api.all('PersistentVolume').map(({ metadata }) => metadata.name)).toEqual(['pvc-uid-1']);
-        expect([...world.driver.volumes.keys()]).toEqual(['pvc-uid-1']);
-        expect(world.driver.unacknowledged()).toEqual([]);
-        expect(world.driver.deletes).toEqual([]);
-      }
-      expect(steps).toBeGreaterThan(4);
+      await tellAllDeaths(diesAfterEffect, {
+        story: claimIsMade,
+        expectAfter: () => {
+          expect(world.api.all('PersistentVolume').map(({ metadata }) => metadata.name)).toEqual([
+            'pvc-uid-1',
+          ]);
+          expect([...world.driver.volumes.keys()]).toEqual(['pvc-uid-1']);
+          expect(world.driver.unacknowledged()).toEqual([]);
+          expect(world.driver.deletes).toEqual([]);
+        },
+      });
     });
 
     it(`leaves nothing of a claim that was deleted before the restart (${when})`, async () => {
-      let steps = 0;
-      for (let isDone = false; !isDone; steps += 1) {
-        world = new World();
-        isDone = await live(steps, diesAfterEffect, async () => {
-          world.claim();
-          await world.pass(500);
-        });
-        world.api.erase('PersistentVolumeClaim', 'shop/data');
-        world.release();
-        await world.start();
-        await world.pass(5_000);
-        expect(world.api.all('PersistentVolume')).toEqual([]);
-        expect([...world.driver.volumes.keys()]).toEqual([]);
-      }
-      expect(steps).toBeGreaterThan(4);
+      await tellAllDeaths(diesAfterEffect, {
+        story: claimIsMade,
+        between: () => world.deleteClaim(),
+        expectAfter: expectNoVolume,
+      });
     });
 
     it(`reclaims to the end (${when})`, async () => {
-      let steps = 0;
-      for (let isDone = false; !isDone; steps += 1) {
-        world = new World();
-        const first = await world.start();
-        await world.bound();
-        await first.stop();
-        isDone = await live(steps, diesAfterEffect, async () => {
-          world.api.erase('PersistentVolumeClaim', 'shop/data');
-          world.release();
+      await tellAllDeaths(diesAfterEffect, {
+        before: async () => {
+          const first = await world.start();
+          await world.bound();
+          await first.stop();
+        },
+        story: async () => {
+          world.deleteClaim();
           await world.pass(500);
-        });
-        await world.start();
-        await world.pass(5_000);
-        expect(world.api.all('PersistentVolume')).toEqual([]);
-        expect([...world.driver.volumes.keys()]).toEqual([]);
-      }
-      expect(steps).toBeGreaterThan(4);
+        },
+        expectAfter: expectNoVolume,
+      });
     });
 
     it(`undoes what a claim left that got a static volume meanwhile (${when})`, async () => {
-      let steps = 0;
-      for (let isDone = false; !isDone; steps += 1) {
-        world = new World();
-        isDone = await live(steps, diesAfterEffect, async () => {
-          world.claim();
-          await world.pass(500);
-        });
-        const hasVolume = world.volume() !== undefined;
-        world.api.edit('PersistentVolumeClaim', 'shop/data', (claim) => {
-          claim.spec.volumeName = hasVolume ? 'pvc-uid-1' : 'static-1';
-        });
-        await world.start();
-        await world.pass(5_000);
-        expect([...world.driver.volumes.keys()]).toEqual(hasVolume ? ['pvc-uid-1'] : []);
-        expect(world.driver.unacknowledged()).toEqual([]);
-      }
-      expect(steps).toBeGreaterThan(4);
+      let hasVolume = false;
+      await tellAllDeaths(diesAfterEffect, {
+        story: claimIsMade,
+        between: () => {
+          hasVolume = world.volume() !== undefined;
+          world.api.edit('PersistentVolumeClaim', 'shop/data', (claim) => {
+            claim.spec.volumeName = hasVolume ? 'pvc-uid-1' : 'static-1';
+          });
+        },
+        expectAfter: () => {
+          expect([...world.driver.volumes.keys()]).toEqual(hasVolume ? ['pvc-uid-1'] : []);
+          expect(world.driver.unacknowledged()).toEqual([]);
+        },
+      });
     });
   }
 });
 
 describe('a restart', () => {
   it('sweeps nothing while the API does not answer', async () => {
-    await live(2, false, async () => {
-      world.claim();
-      await world.pass(500);
-    });
+    await live(2, false, claimIsMade);
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     const volumes = world.driver.volumes.size;
     expect(volumes).toBe(1);
@@ -181,10 +192,7 @@ describe('a restart', () => {
   });
 
   it('leaves the volumes of another cluster alone', async () => {
-    await live(2, false, async () => {
-      world.claim();
-      await world.pass(500);
-    });
+    await live(2, false, claimIsMade);
     expect(world.driver.unacknowledged()).toHaveLength(1);
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     await world.start({ clusterUid: 'cluster-2' });

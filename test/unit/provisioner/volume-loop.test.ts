@@ -23,7 +23,7 @@ describe('reclaiming', () => {
     world.api.calls.length = 0;
     world.deleteClaim();
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
     const order = world.api.calls
       .filter(({ kind }) => kind.startsWith('PersistentVolume'))
       .map(({ verb, kind }) => `${verb} ${kind}`);
@@ -65,7 +65,7 @@ describe('reclaiming', () => {
     world.api.calls.length = 0;
     world.deleteClaim();
     await world.pass(100);
-    world.expectGone();
+    world.expectNothingLeft();
     expect(world.callsOf('PersistentVolume')).toEqual([
       'patch pvc-uid-1',
       'remove pvc-uid-1',
@@ -127,7 +127,7 @@ describe('reclaiming', () => {
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     editVolume((volume) => void (volume.status = { phase: 'Failed' }));
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 
   it('holds a PV that was deleted before its claim until the claim goes', async () => {
@@ -138,7 +138,7 @@ describe('reclaiming', () => {
     expect(world.driver.deletes).toEqual([]);
     world.deleteClaim();
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 
   it('touches no PV of another node or driver', async () => {
@@ -199,7 +199,7 @@ describe('a claim that is not gone', () => {
     );
     editVolume((volume) => void (volume.status = { phase: 'Released' }));
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 
   it('and bound elsewhere keeps the volume with an event, until it goes', async () => {
@@ -218,7 +218,7 @@ describe('a claim that is not gone', () => {
     expect(world.driver.deletes).toEqual([]);
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 
   it('but newer does not save the volume of an older one', async () => {
@@ -228,7 +228,7 @@ describe('a claim that is not gone', () => {
     world.claim({ metadata: { uid: 'uid-2', annotations: { [annotations.selectedNode]: 'node-b' } } });
     world.release();
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 });
 
@@ -253,7 +253,7 @@ describe('data that another PV has too', () => {
     world.api.edit('PersistentVolume', 'restored', (volume) => void (volume.metadata.finalizers = []));
     world.api.erase('PersistentVolume', 'restored');
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 });
 

@@ -104,12 +104,6 @@ export class World {
     this.release();
   }
 
-  /** Neither PV nor data are left. */
-  expectGone(): void {
-    expect(this.volume()).toBeUndefined();
-    expect([...this.driver.volumes.keys()]).toEqual([]);
-  }
-
   /** kube-controller-manager sees that claims are gone. */
   release(): void {
     for (const volume of this.api.all('PersistentVolume')) {
