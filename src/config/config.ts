@@ -10,6 +10,8 @@ export interface PoolConfig {
   readonly reservedShare: number;
   /** whether an empty folder that was never a pool becomes one */
   readonly initialise: boolean;
+  /** the folder is used only where a file system of its own is mounted; unset: anywhere */
+  readonly mustBeMounted?: boolean;
 }
 
 /** Everything that can be configured, in one frozen object; `settings.ts` holds the table that fills it. */
@@ -34,13 +36,25 @@ export interface Config {
   readonly writePhase: boolean;
   /** Immediate claims without a node are taken by this node */
   readonly immediateOnThisNode: boolean;
+  /** nodes watch by the label `loam.dev/node` only, and the controller keeps it */
+  readonly scoped: boolean;
   /** 0 = unlimited */
   readonly maxVolumesPerNode: number;
+  /** the largest volume that a pod may describe by itself (CSI inline ephemeral); 0 = none */
+  readonly inlineMaxBytes: bigint;
   /** what the trash may do to the disk */
   readonly scrubBytesPerSecond: bigint;
   readonly removeFilesPerSecond: number;
   /** how the loop reaches the volumes: in this process, or through the CSI socket as upstream's sidecars do */
   readonly loopThrough: 'process' | 'socket';
+  /** whether this node's room is published for the scheduler */
+  readonly capacity: boolean;
+  /** where our Lease and our capacity objects lie */
+  readonly namespace: string;
+  /** the controller works only while it holds the Lease; false: it is known to be the only one */
+  readonly leaderElect: boolean;
+  /** how long a node may be not ready, or without our driver, before claims that wait for it are freed */
+  readonly unreachableAfterMs: number;
   /** `host:port`; unset: no observation server */
   readonly observeAddress?: string;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';

@@ -4,11 +4,8 @@ import type { PoolConfig } from './config.ts';
 const options: Record<string, (text: string) => Partial<PoolConfig>> = {
   overcommit: (text) => ({ overcommitRatio: numberFrom('overcommit', text, 1, 1000) }),
   reserved: (text) => ({ reservedShare: shareOf(text) }),
-  init: (text) => {
-    if (text !== 'true' && text !== 'false')
-      throw new ConfigError(`pool option init is ${text}; it is true or false`);
-    return { initialise: text === 'true' };
-  },
+  init: (text) => ({ initialise: switchFrom('init', text) }),
+  mounted: (text) => ({ mustBeMounted: switchFrom('mounted', text) }),
 };
 
 /** Where nothing is said: no promise beyond what there is, a twentieth kept back for the file system itself. */
@@ -80,6 +77,11 @@ export function checkPools(pools: readonly PoolConfig[]): readonly PoolConfig[] 
       );
   }
   return pools;
+}
+
+function switchFrom(key: string, text: string): boolean {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw new ConfigError(`pool option ${key} is ${JSON.stringify(text)}; it is true or false`);
 }
 
 function numberFrom(key: string, text: string, least: number, most: number): number {

@@ -5,7 +5,17 @@ import { parse as parseYaml } from 'yaml';
 import { ConfigError } from './config-error.ts';
 import type { Config } from './config.ts';
 import { checkPools, parsePoolFlag, poolOfFile } from './pool-config.ts';
-import { absolutePathOf, bytesOf, choiceOf, countOf, settings, socketPathOf, switchOf } from './settings.ts';
+import {
+  absolutePathOf,
+  bytesOf,
+  choiceOf,
+  countOf,
+  durationMsOf,
+  namespaceOf,
+  settings,
+  socketPathOf,
+  switchOf,
+} from './settings.ts';
 import type { Setting, SettingName } from './settings.ts';
 
 const knownKeys: ReadonlySet<string> = new Set([
@@ -67,10 +77,16 @@ export function readConfig(argv: readonly string[], from: Surroundings = surroun
     early: switchOf('early', required('early')),
     writePhase: switchOf('writePhase', required('writePhase')),
     immediateOnThisNode: switchOf('immediate', required('immediate')),
+    scoped: switchOf('scoped', required('scoped')),
     maxVolumesPerNode: countOf('maxVolumes', required('maxVolumes')),
+    inlineMaxBytes: bytesOf('inlineMaxSize', required('inlineMaxSize')),
     scrubBytesPerSecond: bytesOf('scrubRate', required('scrubRate')),
     removeFilesPerSecond: countOf('removeRate', required('removeRate')),
     loopThrough: choiceOf('loopThrough', required('loopThrough'), ['process', 'socket']),
+    capacity: switchOf('capacity', required('capacity')),
+    namespace: namespaceOf('namespace', text('namespace') ?? homeNamespace(from)),
+    leaderElect: switchOf('leaderElect', required('leaderElect')),
+    unreachableAfterMs: durationMsOf('unreachableAfter', required('unreachableAfter')),
     ...(observeAddress === undefined ? {} : { observeAddress }),
     logLevel: choiceOf('logLevel', required('logLevel'), ['debug', 'info', 'warn', 'error']),
   });
@@ -85,7 +101,7 @@ export function describeSettings(): string {
   ]);
   const pool = [
     '--pool',
-    'name=/path[,overcommit=2][,reserved=5%][,init=false]; may be repeated',
+    'name=/path[,overcommit=2][,reserved=5%][,init=false][,mounted=true]; may be repeated',
     'LOAM_POOLS',
   ];
   const config = ['--config', 'a YAML file with the same settings in camelCase, and pools', ''];
@@ -126,6 +142,20 @@ function withNegations(argv: readonly string[]): string[] {
     if (switches.has(word.slice(2)) && word.startsWith('--') && !followedByValue) return `${word}=true`;
     return word;
   });
+}
+
+const accountNamespacePath = '/var/run/secrets/kubernetes.io/serviceaccount/namespace';
+
+/** The namespace of the pod that this is, as the downward API or its service account says it. */
+function homeNamespace({ env, readFile: read }: Surroundings): string {
+  const said = env['POD_NAMESPACE'];
+  if (said !== undefined && said !== '') return said;
+  try {
+    return read(accountNamespacePath).trim() || 'default';
+  } catch {
+    // not in a pod
+    return 'default';
+  }
 }
 
 function readFile(path: string, read: (path: string) => string): Record<string, unknown> {

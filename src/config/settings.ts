@@ -1,3 +1,5 @@
+import { parseDurationMs } from '../model/duration.ts';
+import { messageOf } from '../model/errors.ts';
 import { parseQuantity } from '../model/quantity.ts';
 import { ConfigError } from './config-error.ts';
 
@@ -57,13 +59,41 @@ export const settings = {
   early: setting('early', 'true', 'take claims before kube-controller-manager has annotated them', 'switch'),
   writePhase: setting('write-phase', 'true', 'write the phase of a PV that was just made', 'switch'),
   immediate: setting('immediate', 'true', 'take Immediate claims that no node was chosen for', 'switch'),
+  scoped: setting(
+    'scoped',
+    'false',
+    'nodes watch the claims and PVs with their label loam.dev/node only, which the controller keeps; for both alike',
+    'switch',
+  ),
   maxVolumes: setting('max-volumes', '0', 'volumes that this node may hold; 0: no limit'),
+  inlineMaxSize: setting(
+    'inline-max-size',
+    '0',
+    'the largest CSI inline volume of a pod, which no quota counts; 0: none',
+  ),
   scrubRate: setting('scrub-rate', '200Mi', 'bytes a second that erasing may write; 0: no limit'),
   removeRate: setting('remove-rate', '20000', 'files a second that removal may unlink; 0: no limit'),
   loopThrough: setting(
     'loop-through',
     'process',
     'how the provisioner reaches the volumes: process or socket',
+  ),
+  capacity: setting('capacity', 'true', "publish this node's room for the scheduler", 'switch'),
+  namespace: setting(
+    'namespace',
+    undefined,
+    "where our Lease and capacity objects lie (default: POD_NAMESPACE, then the account's namespace, then default)",
+  ),
+  leaderElect: setting(
+    'leader-elect',
+    'true',
+    'place only while holding the Lease loam-controller',
+    'switch',
+  ),
+  unreachableAfter: setting(
+    'unreachable-after',
+    '5m',
+    'how long a node may be away before claims that wait for it are freed',
   ),
   observe: setting('observe', '127.0.0.1:9810', 'address of /metrics, /healthz and /readyz; empty: none'),
   logLevel: setting('log-level', 'info', 'debug, info, warn or error'),
@@ -89,6 +119,22 @@ export function bytesOf(name: SettingName, text: string): bigint {
   } catch (error) {
     throw new ConfigError(`--${settings[name].flag}: ${String(error)}`, { cause: error });
   }
+}
+
+export function durationMsOf(name: SettingName, text: string): number {
+  try {
+    return parseDurationMs(text);
+  } catch (error) {
+    throw new ConfigError(`--${settings[name].flag}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** A namespace's name, as DNS labels are written. */
+export function namespaceOf(name: SettingName, text: string): string {
+  if (/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text)) return text;
+  throw new ConfigError(
+    `--${settings[name].flag} is ${JSON.stringify(text)}; it takes lower-case letters, digits and -, at most 63`,
+  );
 }
 
 export function choiceOf<const T extends string>(name: SettingName, text: string, allowed: readonly T[]): T {

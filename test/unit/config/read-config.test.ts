@@ -4,6 +4,7 @@ import { describeSettings, readConfig, type Surroundings } from '../../../src/co
 const files: Record<string, string> = {
   '/etc/loam.yaml':
     'nodeName: from-file\nearly: false\npools:\n  - name: fast\n    path: /data/fast\n    overcommit: 2\n    reserved: 10%\n',
+  '/etc/mounted.yaml': 'pools:\n  - name: a\n    path: /x\n    mounted: true\n',
   '/etc/typo.yaml': 'nodename: x\n',
 };
 const around = (env: Record<string, string> = {}): Surroundings => ({
@@ -39,6 +40,13 @@ describe('the configuration', () => {
     ).toBe('from-flag');
   });
 
+  it('gives pods no inline volumes unless it is said how large they may be', () => {
+    expect(read([]).inlineMaxBytes).toBe(0n);
+    expect(read(['--inline-max-size=5Gi']).inlineMaxBytes).toBe(5n << 30n);
+    expect(read([], { LOAM_INLINE_MAX_SIZE: '1Gi' }).inlineMaxBytes).toBe(1n << 30n);
+    expect(() => read(['--inline-max-size=lots'])).toThrow(/--inline-max-size.*not a size/);
+  });
+
   it('reads pools from the file and from flags', () => {
     const fast = {
       name: 'fast',
@@ -57,6 +65,14 @@ describe('the configuration', () => {
     ]);
   });
 
+  it('takes a pool only where it is mounted, when told so', () => {
+    const pool = { name: 'a', path: '/x', overcommitRatio: 1, reservedShare: 0.05, initialise: true };
+    expect(read(['--pool', 'a=/x']).pools).toEqual([pool]);
+    expect(read(['--pool', 'a=/x,mounted=true']).pools).toEqual([{ ...pool, mustBeMounted: true }]);
+    expect(read(['--pool', 'a=/x,mounted=false']).pools).toEqual([{ ...pool, mustBeMounted: false }]);
+    expect(read(['--config', '/etc/mounted.yaml']).pools).toEqual([{ ...pool, mustBeMounted: true }]);
+  });
+
   it.each([
     [['--no-early'], false],
     [['--early=false'], false],
@@ -70,7 +86,28 @@ describe('the configuration', () => {
     expect(read(['--no-kube']).kube).toBeUndefined();
   });
 
+  it('finds its namespace in the flag, the pod, the service account, and at last in default', () => {
+    expect(read([]).namespace).toBe('default');
+    files['/var/run/secrets/kubernetes.io/serviceaccount/namespace'] = 'of-account\n';
+    try {
+      expect(read([]).namespace).toBe('of-account');
+      expect(read([], { POD_NAMESPACE: 'of-pod' }).namespace).toBe('of-pod');
+      expect(read([], { POD_NAMESPACE: 'of-pod', LOAM_NAMESPACE: 'told' }).namespace).toBe('told');
+      expect(read(['--namespace=flag'], { LOAM_NAMESPACE: 'told' }).namespace).toBe('flag');
+    } finally {
+      delete files['/var/run/secrets/kubernetes.io/serviceaccount/namespace'];
+    }
+  });
+
+  it('reads how long a node may be away, and whether leaders are elected', () => {
+    expect(read([])).toMatchObject({ unreachableAfterMs: 300_000, leaderElect: true });
+    const said = ['--unreachable-after=1h30m', '--no-leader-elect'];
+    expect(read(said)).toMatchObject({ unreachableAfterMs: 5_400_000, leaderElect: false });
+  });
+
   it.each([
+    [['--unreachable-after=5'], /--unreachable-after: "5" is not a duration; write it as 30s/],
+    [['--namespace=Kube_System'], /--namespace is "Kube_System"/],
     [['--pool', 'fast'], /write it as name=\/path/],
     [['--pool', 'fast=data'], /absolute path/],
     [['--pool', 'fast=/a/../etc'], /absolute path/],
@@ -78,6 +115,8 @@ describe('the configuration', () => {
     [['--pool', 'a=/x', '--pool', 'b=/x'], /same name or the path/],
     [['--pool', 'a=/x,overcommit=0.5'], /from 1 to 1000/],
     [['--pool', 'a=/x,reserved=100%'], /share such as 5%/],
+    [['--pool', 'a=/x,init=no'], /option init is "no"; it is true or false/],
+    [['--pool', 'a=/x,mounted'], /option mounted is ""; it is true or false/],
     [['--pool', 'a=/x,size=5'], /unknown option size/],
     [['--max-volumes', '-1'], /./],
     [['--max-volumes', 'many'], /whole number/],
