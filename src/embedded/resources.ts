@@ -19,6 +19,7 @@ const extras: Partial<Record<KindName, Partial<Resource>>> = {
   Namespace: { shortNames: ['ns'], hasStatus: true },
   Event: { shortNames: ['ev'], returnsDeleted: false },
   CSIStorageCapacity: { returnsDeleted: false },
+  Lease: { returnsDeleted: false },
   Pod: { shortNames: ['po'], hasStatus: true },
 };
 

@@ -103,6 +103,8 @@ const tables: Tables = {
     column('StorageClassName', (capacity) => capacity.storageClassName),
     column('Capacity', (capacity) => capacity.capacity ?? unset),
   ],
+  CSINode: [nameColumn(), column('Drivers', (csiNode) => (csiNode.spec.drivers ?? []).length), ageColumn()],
+  Lease: [nameColumn(), column('Holder', (lease) => lease.spec?.holderIdentity ?? ''), ageColumn()],
 };
 
 /** The columns of a kind; kinds without any get name and age, as the server gives to kinds that it has no printer for. */
