@@ -7,6 +7,8 @@ export interface Check {
   /** a live check failing means that a restart is the cure; a ready one that work has to wait */
   readonly kind: 'live' | 'ready';
   readonly problem: () => string | undefined | Promise<string | undefined>;
+  /** what is amiss though the check holds: told, and no reason to keep work away */
+  readonly degraded?: () => string | undefined;
 }
 
 export interface StatusServer {
@@ -17,8 +19,8 @@ export interface StatusServer {
 /**
  * Serves `/metrics`, `/healthz` and `/readyz`, and nothing else.
  *
- * `/healthz` runs the live checks, `/readyz` all of them; each failed one is a line, so that `kubectl describe pod`
- * shows what is wrong. No volume, claim or path of a request is ever read here.
+ * `/healthz` runs the live checks, `/readyz` all of them; each is a line, `[-]` where it fails and `[!]` where it holds
+ * only just, so that `kubectl describe pod` shows what is wrong. No volume, claim or path of a request is ever read here.
  *
  * @param listenOn `host:port`; port 0 picks one
  */
@@ -52,13 +54,15 @@ export async function startStatusServer(
 
 async function report(checks: readonly Check[]): Promise<{ status: number; body: string }> {
   const lines = await Promise.all(
-    checks.map(async ({ name, problem }) => {
+    checks.map(async ({ name, problem, degraded }) => {
       const found = await Promise.resolve()
         .then(problem)
         .catch((error: unknown) => String(error));
+      if (found !== undefined) return { isWell: false, line: `[-] ${name}: ${found}` };
+      const amiss = degraded?.();
       return {
-        isWell: found === undefined,
-        line: `${found === undefined ? '[+]' : '[-]'} ${name}: ${found ?? 'ok'}`,
+        isWell: true,
+        line: amiss === undefined ? `[+] ${name}: ok` : `[!] ${name}: degraded: ${amiss}`,
       };
     }),
   );

@@ -6,11 +6,13 @@ import { setMode } from '../host/entries.ts';
 import { fileSystemIdOf } from '../host/file-system-id.ts';
 import { lockDirectory } from '../host/lock-directory.ts';
 import { unlimitedPace, type Pace } from '../host/pace.ts';
+import { whyNoOwnFileSystem } from '../host/own-file-system.ts';
 import { identityOf } from '../host/path-facts.ts';
 import { removeTree } from '../host/remove-tree.ts';
 import { statFileSystem, type FileSystemStatus } from '../host/statfs.ts';
 import type { Clock } from '../model/clock.ts';
 import { messageOf, StorageError } from '../model/errors.ts';
+import type { Listeners } from '../model/listeners.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { AllocatedImages } from './allocated-images.ts';
@@ -35,6 +37,8 @@ export interface PoolServices {
   readonly signal: AbortSignal;
   /** whether a volume is staged since this boot; its loop device is kept through a restart */
   readonly isStaged: (id: string) => boolean;
+  /** told when a pool opens, closes or fails, and when a deleted volume's last byte is gone; unset: nobody listens */
+  readonly spaceChanged?: Listeners<void>;
   /** unset: the kernel's word; tests say otherwise */
   readonly statFileSystem?: (path: string) => Promise<FileSystemStatus>;
   /** unset: `lockDirectory`; tests let processes die that go on holding their descriptors */
@@ -71,6 +75,7 @@ export async function openPool(
   };
   try {
     const root = await keep(openRoot(config.path));
+    if (config.mustBeMounted === true) await requireMounted(root, config.path);
     const uuid = await identify(root, config, known, isTaken, services);
     await removeTemporaries(root);
     const volumes = await keep(root.ensureChild('volumes', 0o700));
@@ -121,6 +126,16 @@ async function openRoot(path: string): Promise<Directory> {
           : `cannot be opened: ${messageOf(error)}`;
     throw new StorageError('pool-unavailable', `${path} ${what}`, { cause: error });
   }
+}
+
+/** Before anything is read or written there: a folder on the root disk may even be a pool, made while the disk was missing. */
+async function requireMounted(root: Directory, path: string): Promise<void> {
+  const why = await whyNoOwnFileSystem(root);
+  if (why === undefined) return;
+  throw new StorageError(
+    'pool-unavailable',
+    `${path} is no mounted file system of its own, it is ${why}; mount the disk at ${path}, or drop mounted=true`,
+  );
 }
 
 /**

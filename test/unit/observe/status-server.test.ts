@@ -30,6 +30,21 @@ describe('the status server', () => {
     expect(await ask('/metrics')).toEqual({ status: 200, body: 'loam_up 1\n' });
   });
 
+  it('stays ready where a check holds with something amiss, and says what', async () => {
+    let amiss: string | undefined = 'pool fast: /mnt/fast is gone; mount its disk again';
+    server = await startStatusServer(
+      '127.0.0.1:0',
+      [{ name: 'pools', kind: 'ready', problem: () => undefined, degraded: () => amiss }],
+      () => '',
+    );
+    expect(await ask('/readyz')).toEqual({
+      status: 200,
+      body: '[!] pools: degraded: pool fast: /mnt/fast is gone; mount its disk again\n',
+    });
+    amiss = undefined;
+    expect(await ask('/readyz?verbose')).toEqual({ status: 200, body: '[+] pools: ok\n' });
+  });
+
   it('reports a check that throws as failed, and serves nothing else', async () => {
     server = await startStatusServer(
       '127.0.0.1:0',
