@@ -185,16 +185,22 @@ export class Pools {
         this.#services,
       );
       pool.trash.onRemoved((id) => {
+        this.#services.spaceChanged?.tell();
         for (const listener of this.#listeners) listener(id);
       });
       slot.pool = pool;
       slot.isHeldElsewhere = false;
       log.info({ pool: name, path, uuid: pool.uuid }, 'pool opened');
+      this.#services.spaceChanged?.tell();
     } catch (error) {
       const why = messageOf(error);
-      if (why !== slot.why) log.error({ pool: name, path, error: why }, 'pool unavailable');
+      const isNews = why !== slot.why;
       slot.why = why;
       slot.isHeldElsewhere = isHeldElsewhere(error);
+      if (isNews) {
+        log.error({ pool: name, path, error: why }, 'pool unavailable');
+        this.#services.spaceChanged?.tell();
+      }
     }
     metrics.gauge('loam_pool_available', { pool: name }, slot.pool === undefined ? 0 : 1);
   }
@@ -211,6 +217,8 @@ export class Pools {
     slot.pool = undefined;
     slot.why = why;
     this.#services.metrics.gauge('loam_pool_available', { pool: pool.name }, 0);
+    // at a shutdown the volumes stay where they are, and so does what is said of their room
+    if (!this.#isStopped) this.#services.spaceChanged?.tell();
     await pool.close().catch((error: unknown) => {
       this.#services.log.warn({ pool: pool.name, error: messageOf(error) }, 'pool not closed cleanly');
     });

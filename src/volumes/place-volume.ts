@@ -129,7 +129,8 @@ export function choosePlacement(
   );
 }
 
-function shortage(
+/** How much of a pool is left, and why not more, for people. */
+export function shortage(
   pool: Pool,
   room: { readonly nowBytes: bigint; readonly everBytes: bigint },
   facts: SpaceFacts,

@@ -103,7 +103,7 @@ describe('GetCapacity', () => {
     ],
   ])('is nothing for %s', async (_what, request) => {
     const { service } = await lab.start();
-    expect(await service.getCapacity(request)).toEqual({ availableBytes: 0n, maximumVolumeBytes: 0n });
+    expect(await service.getCapacity(request)).toMatchObject({ availableBytes: 0n, maximumVolumeBytes: 0n });
   });
 
   test('takes both forms of the request, and no typo', async () => {
