@@ -1,5 +1,5 @@
 import { StorageError } from '../model/errors.ts';
-import type { NodeDriver } from '../model/node-driver.ts';
+import { isInlinePublish, type NodeDriver } from '../model/node-driver.ts';
 import { readCapability, writeTopology, writeUsage } from './codec.ts';
 import type { NodeHandlers } from './generated/csi/v1/Node.ts';
 import type { _csi_v1_NodeServiceCapability_RPC_Type as NodeCapability } from './generated/csi/v1/NodeServiceCapability.ts';
@@ -52,7 +52,9 @@ export function nodeHandlers(driver: NodeDriver): Served<NodeHandlers> {
       const targetPath = absolutePath('target_path', request.targetPath);
       const capability = readCapability('volume_capability', request.volumeCapability);
       const volumeContext = boundedMap('volume_context', request.volumeContext);
-      const stagingTargetPath = stagedAt(id, request.stagingTargetPath);
+      const stagingTargetPath = isInlinePublish({ volumeContext })
+        ? ''
+        : stagedAt(id, request.stagingTargetPath);
       const readonly = request.readonly ?? false;
       await driver.publish(
         { volumeId: id, stagingTargetPath, targetPath, capability, volumeContext, readonly },

@@ -2,6 +2,19 @@ import type { CallContext, VolumeCondition } from './csi-driver.ts';
 import type { Segments } from './topology.ts';
 import type { VolumeCapability } from './volume.ts';
 
+/** What kubelet says of the pod in a publish's context (CSIDriver podInfoOnMount). It writes over what the pod's author put there. */
+export const podInfoKeys = {
+  ephemeral: 'csi.storage.k8s.io/ephemeral',
+  name: 'csi.storage.k8s.io/pod.name',
+  namespace: 'csi.storage.k8s.io/pod.namespace',
+  uid: 'csi.storage.k8s.io/pod.uid',
+} as const;
+
+/** Whether this publish is of a volume that the pod itself describes: made for it, and gone with it. */
+export function isInlinePublish({ volumeContext }: Pick<StageRequest, 'volumeContext'>): boolean {
+  return volumeContext[podInfoKeys.ephemeral] === 'true';
+}
+
 export interface StageRequest {
   readonly volumeId: string;
   readonly stagingTargetPath: string;
@@ -9,6 +22,7 @@ export interface StageRequest {
   readonly volumeContext: Readonly<Record<string, string>>;
 }
 
+/** The staging path is empty where the pod itself describes the volume: kubelet stages none of those. */
 export interface PublishRequest extends StageRequest {
   readonly targetPath: string;
   readonly readonly: boolean;
@@ -40,9 +54,9 @@ export interface NodeDriver {
     request: { readonly volumeId: string; readonly stagingTargetPath: string },
     call: CallContext,
   ): Promise<void>;
-  /** @throws StorageError as stage, and 'not-staged' | 'in-use' (single writer) */
+  /** @throws StorageError as stage, and 'not-staged' | 'in-use' (single writer); an inline volume's also as CreateVolume */
   publish(request: PublishRequest, call: CallContext): Promise<void>;
-  /** Removes the target path too. */
+  /** Removes the target path too, and an inline volume with it. */
   unpublish(
     request: { readonly volumeId: string; readonly targetPath: string },
     call: CallContext,

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Backend } from '../backends/backend.ts';
 import { DirectoryBackend } from '../backends/directory/backend.ts';
 import { LoopbackBackend } from '../backends/loopback/backend.ts';
@@ -9,6 +10,8 @@ import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { nodeSegments } from '../model/topology.ts';
 import { labelValueOf } from '../model/topology-value.ts';
+import type { InlineSettings } from '../volumes/inline-environment.ts';
+import { keepSweeping } from '../volumes/inline-sweep.ts';
 import { KeyedLock } from '../volumes/keyed-lock.ts';
 import { NodeService } from '../volumes/node-service.ts';
 import { openPools, type Pools } from '../volumes/open-pools.ts';
@@ -43,7 +46,10 @@ type StackConfig = Pick<
   | 'scrubBytesPerSecond'
   | 'removeFilesPerSecond'
   | 'maxVolumesPerNode'
->;
+> & {
+  /** unset: no pod gets an inline volume */
+  readonly inline?: InlineSettings;
+};
 
 /**
  * Opens the pools, with what a crash left in them put in order.
@@ -68,7 +74,17 @@ export async function startVolumeStack(
     filesPerSecond: config.removeFilesPerSecond,
   });
   const isStaged = (id: string): boolean => publications.isStaged(id);
-  const pools = await openPools(config, { backends, pace, clock, log, metrics, signal, isStaged });
+  const spaceChanged = new Listeners<void>();
+  const pools = await openPools(config, {
+    backends,
+    pace,
+    clock,
+    log,
+    metrics,
+    signal,
+    isStaged,
+    spaceChanged,
+  });
   const topology = nodeSegments(labelValueOf(config.nodeName));
   const environment = {
     pools,
@@ -76,19 +92,21 @@ export async function startVolumeStack(
     publications,
     locks: new KeyedLock(),
     released: new Listeners<string>(),
-    spaceChanged: new Listeners<void>(),
+    spaceChanged,
     topology,
     clock,
     log,
   };
+  const { nodeName: nodeId, maxVolumesPerNode } = config;
+  const inline = config.inline ?? { maxBytes: 0n, stagingFolder: join(config.runDir, 'inline') };
+  const node = new NodeService(environment, { nodeId, maxVolumesPerNode }, inline);
+  const stopSweeping = keepSweeping(clock, (call) => node.sweepInline(call));
   return {
     pools,
     controller: new VolumeService(environment, { name: config.driverName, vendorVersion: version }),
-    node: new NodeService(environment, {
-      nodeId: config.nodeName,
-      maxVolumesPerNode: config.maxVolumesPerNode,
-    }),
+    node,
     stop: async () => {
+      await stopSweeping();
       await pools.stop();
       await publications.close();
     },

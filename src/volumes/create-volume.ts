@@ -3,10 +3,11 @@ import type { CallContext, CreateVolumeRequest, DriverVolume } from '../model/cs
 import { messageOf, StorageError } from '../model/errors.ts';
 import { admits } from '../model/topology.ts';
 import { differences } from './compare-volume.ts';
+import { ownerDifferences } from './inline-owner.ts';
 import { candidatesFor, choosePlacement, readDisks, type Placement } from './place-volume.ts';
 import { readCreateRequest, type WantedVolume } from './plan-volume.ts';
 import type { Pool } from './pool.ts';
-import type { VolumeRecord } from './record.ts';
+import type { InlineOwner, VolumeRecord } from './record.ts';
 import { undoVolume } from './undo-volume.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 import { driverVolumeOf } from './volume-context.ts';
@@ -20,6 +21,7 @@ const undoTimeoutMs = 60_000;
  *
  * On disk: an intent, then the data, then the intent becomes the record by a rename. Killed anywhere, either the record
  * says `ready` and everything is there, or recovery removes it. An error leaves nothing behind, `still-removing` excepted.
+ * @param inline the pod, where one describes the volume: then it is no PV's, and only that pod's publishes find it
  * @throws StorageError by CSI: 'invalid-argument' | 'invalid-parameter' | 'unsupported-capability' | 'wrong-node' |
  *   'already-exists-different' | 'busy' | 'size-out-of-range' | 'out-of-space' | 'limit-not-enforced' | 'pool-*'
  */
@@ -27,6 +29,7 @@ export async function createVolume(
   environment: VolumeEnvironment,
   request: CreateVolumeRequest,
   call: CallContext,
+  inline?: InlineOwner,
 ): Promise<DriverVolume> {
   const wanted = readCreateRequest(request);
   if (!admits(request.accessibility, environment.topology)) {
@@ -38,9 +41,9 @@ export async function createVolume(
   }
   return environment.locks.run(wanted.id, 'its creation', async () => {
     const pools = await environment.pools.usable();
-    const existing = await settleExisting(environment, wanted, pools);
+    const existing = await settleExisting(environment, wanted, pools, inline);
     if (existing !== undefined) return existing;
-    return makeVolume(environment, wanted, call);
+    return makeVolume(environment, wanted, call, inline);
   });
 }
 
@@ -49,6 +52,7 @@ async function settleExisting(
   environment: VolumeEnvironment,
   wanted: WantedVolume,
   pools: readonly Pool[],
+  inline: InlineOwner | undefined,
 ): Promise<DriverVolume | undefined> {
   let conflict: StorageError | undefined;
   for (const pool of pools) {
@@ -61,7 +65,9 @@ async function settleExisting(
       continue;
     }
     const differing =
-      record.name === wanted.name ? differences(wanted, record, pool.name) : [`its name is ${record.name}`];
+      record.name === wanted.name
+        ? [...ownerDifferences(inline, record.inline), ...differences(wanted, record, pool.name)]
+        : [`its name is ${record.name}`];
     if (differing.length === 0) return driverVolumeOf(record, pool.uuid, environment.topology);
     conflict ??= new StorageError(
       'already-exists-different',
@@ -77,6 +83,7 @@ async function makeVolume(
   environment: VolumeEnvironment,
   wanted: WantedVolume,
   call: CallContext,
+  inline: InlineOwner | undefined,
 ): Promise<DriverVolume> {
   const doing = `creating volume ${wanted.name}`;
   const candidates = candidatesFor(wanted, environment.pools);
@@ -85,7 +92,7 @@ async function makeVolume(
   const placement = choosePlacement(wanted, candidates, disks, environment.pools, (offer) =>
     backendOf(environment, offer.name),
   );
-  const intent = reserve(environment, wanted, placement);
+  const intent = reserve(environment, wanted, placement, inline);
   const { pool } = placement;
   // a folder of that name without a record of ours may hold somebody's data: it is never undone
   let isForeign = false;
@@ -103,14 +110,16 @@ async function makeVolume(
     throw failure;
   } finally {
     pool.allocating.delete(wanted.id);
+    environment.spaceChanged.tell();
   }
 }
 
 /** Counts the volume as promised. In memory, at once. */
 function reserve(
-  { clock }: VolumeEnvironment,
+  { clock, spaceChanged }: VolumeEnvironment,
   wanted: WantedVolume,
   { pool, spec }: Placement,
+  inline: InlineOwner | undefined,
 ): VolumeRecord {
   const { onDelete, scrub, sharing } = wanted.parameters;
   const intent: VolumeRecord = {
@@ -124,11 +133,14 @@ function reserve(
     sharing,
     ...(wanted.claim === undefined ? {} : { claim: wanted.claim }),
     ...(wanted.clusterUid === undefined ? {} : { clusterUid: wanted.clusterUid }),
+    ...(inline === undefined ? {} : { inline }),
     createdAtMs: clock.nowMs(),
-    acknowledged: false,
+    // no PV will ever speak for an inline volume
+    acknowledged: inline !== undefined,
   };
   pool.records.put(intent);
   if (spec.provisioning === 'thick') pool.allocating.set(spec.id, spec.sizeBytes);
+  spaceChanged.tell();
   return intent;
 }
 
@@ -195,6 +207,7 @@ async function undo(
     await undoVolume(pool.volumes, { id: spec.id, spec, backend }, AbortSignal.timeout(undoTimeoutMs));
     await pool.claimLinks.remove(record);
     pool.records.forget(spec.id);
+    environment.spaceChanged.tell();
   } catch (error) {
     const why = messageOf(error);
     environment.log.error(

@@ -1,8 +1,10 @@
 import type { CallContext, DeleteVolumeRequest } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
 import { isVolumeId } from '../model/volume-id.ts';
+import { describeOwner } from './inline-owner.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import type { Pool } from './pool.ts';
+import type { InlineOwner } from './record.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 import { poolUuidOf } from './volume-context.ts';
 
@@ -14,6 +16,7 @@ const marginMs = 1000;
  * or answers `still-removing` a second before the deadline; a repeat waits on. Unknown ids are success, once it is
  * certain that no pool of this node has them.
  *
+ * An inline volume is its pod's, and is refused here whether it is published or not.
  * Killed anywhere: the volume is whole, or in the trash, whose work goes on at the next start.
  * @throws StorageError 'invalid-argument' | 'busy' | 'wrong-pool' | 'in-use' | 'pool-unavailable' | 'still-removing' |
  *   'cannot-erase' | 'data-loss'
@@ -38,6 +41,7 @@ export async function deleteVolume(
           ? undefined
           : await environment.pools.find(volumeId, poolUuid);
       if (located === undefined) return inTrash ?? holderOf(environment.pools.open(), volumeId, poolUuid);
+      if (located.record.inline !== undefined) throw ofPod(volumeId, located.record.inline);
       await moveToTrash(environment, located, call);
       return located.pool;
     });
@@ -53,7 +57,12 @@ function holderOf(pools: readonly Pool[], volumeId: string, poolUuid: string | u
   );
 }
 
-async function moveToTrash(
+/**
+ * Moves a volume that nobody uses to its pool's trash; its lock is the caller's to hold. From then on it is deleted, whatever crashes.
+ *
+ * @throws StorageError 'in-use'
+ */
+export async function moveToTrash(
   environment: VolumeEnvironment,
   { pool, record }: LocatedVolume,
   call: CallContext,
@@ -66,6 +75,7 @@ async function moveToTrash(
     await environment.reached?.('taken', spec.id);
   }
   pool.records.forget(spec.id);
+  environment.spaceChanged.tell();
   await pool.claimLinks.remove(record);
 }
 
@@ -91,6 +101,13 @@ async function letGo(
   }
   if (users.length > 0) throw inUse(spec.id, users);
   await backend.release(place, spec, call.signal);
+}
+
+function ofPod(volumeId: string, owner: InlineOwner): StorageError {
+  return new StorageError(
+    'in-use',
+    `volume ${volumeId} belongs to ${describeOwner(owner)} and goes with it; delete the pod`,
+  );
 }
 
 function inUse(volumeId: string, users: readonly string[]): StorageError {

@@ -15,7 +15,8 @@ type Listing = { readonly id: string; readonly pool: Pool } & (
 const tokenPrefix = 'after:';
 
 /**
- * CSI ListVolumes: finished volumes of the pools that are there, in the order of their ids. The token names the last id
+ * CSI ListVolumes: finished volumes of the pools that are there, in the order of their ids; pods' inline volumes are none of
+ * the controller's, so that nobody takes them for forgotten ones. The token names the last id
  * given out, so that volumes which come or go between two pages neither repeat nor hide others.
  *
  * @throws StorageError 'bad-token' | 'invalid-argument'
@@ -94,7 +95,7 @@ export function listingOf(pools: readonly Pool[], volumeId: string): Listing | u
     const broken = pool.records.broken(volumeId);
     if (broken !== undefined) return { id: volumeId, pool, broken };
     const record = pool.records.get(volumeId);
-    if (record?.state === 'ready') return { id: volumeId, pool, record };
+    if (record?.state === 'ready' && record.inline === undefined) return { id: volumeId, pool, record };
   }
   return undefined;
 }
@@ -102,7 +103,8 @@ export function listingOf(pools: readonly Pool[], volumeId: string): Listing | u
 function listingsOf(pool: Pool): Listing[] {
   const listings: Listing[] = [];
   for (const record of pool.records.all()) {
-    if (record.state === 'ready') listings.push({ id: record.spec.id, pool, record });
+    if (record.state === 'ready' && record.inline === undefined)
+      listings.push({ id: record.spec.id, pool, record });
   }
   for (const [id, broken] of pool.records.allBroken()) listings.push({ id, pool, broken });
   return listings;

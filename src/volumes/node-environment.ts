@@ -7,6 +7,7 @@ import { isVolumeId } from '../model/volume-id.ts';
 import type { VolumeCapability } from '../model/volume.ts';
 import { whyUnsupported } from './confirm-capabilities.ts';
 import { detachByName } from './detach-by-name.ts';
+import { describeOwner } from './inline-owner.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import { publishedPath } from './publications.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
@@ -23,6 +24,8 @@ export const hostTargets: TargetWords = { ensureUnmounted, removeTarget, detachB
 
 export interface NodeEnvironment extends VolumeEnvironment {
   readonly targets: TargetWords;
+  /** which volumes a stage or publish may be of: one call never takes the other kind */
+  readonly lifecycle: 'persistent' | 'inline';
 }
 
 /** Rolling back goes on after the caller went away, but not for ever. */
@@ -60,10 +63,11 @@ export async function readPath(environment: VolumeEnvironment, what: string, pat
 /**
  * The volume that a stage or publish is about, its pool checked.
  *
- * @throws StorageError 'volume-not-found' | 'wrong-pool' | 'pool-unavailable' | 'unsupported-capability' | 'data-loss'
+ * @throws StorageError 'volume-not-found' | 'wrong-pool' | 'pool-unavailable' | 'unsupported-capability' | 'data-loss' |
+ *   'in-use' for a pod's inline volume that a PV names
  */
 export async function requireVolume(
-  environment: VolumeEnvironment,
+  environment: Pick<NodeEnvironment, 'pools' | 'lifecycle'>,
   request: {
     readonly volumeId: string;
     readonly capability: VolumeCapability;
@@ -78,6 +82,13 @@ export async function requireVolume(
     throw new StorageError(
       'volume-not-found',
       `volume ${JSON.stringify(volumeId).slice(1, -1)} is not on this node`,
+    );
+  }
+  const { inline } = found.record;
+  if (inline !== undefined && environment.lifecycle === 'persistent') {
+    throw new StorageError(
+      'in-use',
+      `volume ${volumeId} belongs to ${describeOwner(inline)} and goes with it; a PersistentVolume has to name another`,
     );
   }
   const unsupported = whyUnsupported(found.record, [request.capability]);

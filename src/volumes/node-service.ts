@@ -1,9 +1,20 @@
 import type { CallContext, VolumeCondition } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
-import type { NodeDriver, NodeInfo, PublishRequest, StageRequest, UsageEntry } from '../model/node-driver.ts';
+import {
+  isInlinePublish,
+  type NodeDriver,
+  type NodeInfo,
+  type PublishRequest,
+  type StageRequest,
+  type UsageEntry,
+} from '../model/node-driver.ts';
+import type { InlineEnvironment, InlineSettings } from './inline-environment.ts';
+import { publishInline } from './inline-publish.ts';
+import { sweepInline } from './inline-sweep.ts';
+import { unpublishEither } from './inline-unpublish.ts';
 import { hostTargets, requireVolumeId, type NodeEnvironment, type TargetWords } from './node-environment.ts';
 import { publishedPath } from './publications.ts';
-import { publishVolume, unpublishVolume } from './publish-volume.ts';
+import { publishVolume } from './publish-volume.ts';
 import { canBeOurs } from './recognise-mount.ts';
 import { stageVolume, unstageVolume } from './stage-volume.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
@@ -11,14 +22,17 @@ import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 /** The driver's node half in this process. Calls for one volume exclude each other; stats never wait. */
 export class NodeService implements NodeDriver {
   readonly #environment: NodeEnvironment;
+  readonly #inline: InlineEnvironment;
   readonly #info: NodeInfo;
 
   constructor(
     environment: VolumeEnvironment,
     node: { readonly nodeId: string; readonly maxVolumesPerNode: number },
+    inline: InlineSettings,
     targets: TargetWords = hostTargets,
   ) {
-    this.#environment = { ...environment, targets };
+    this.#environment = { ...environment, targets, lifecycle: 'persistent' };
+    this.#inline = { ...environment, targets, lifecycle: 'inline', inline };
     this.#info = { ...node, accessibleTopology: environment.topology };
   }
 
@@ -38,14 +52,21 @@ export class NodeService implements NodeDriver {
   }
 
   publish(request: PublishRequest, call: CallContext): Promise<void> {
-    return publishVolume(this.#environment, request, call);
+    return isInlinePublish(request)
+      ? publishInline(this.#inline, request, call)
+      : publishVolume(this.#environment, request, call);
   }
 
   unpublish(
     request: { readonly volumeId: string; readonly targetPath: string },
     call: CallContext,
   ): Promise<void> {
-    return unpublishVolume(this.#environment, request, call);
+    return unpublishEither(this.#inline, request, call);
+  }
+
+  /** Removes the inline volumes of pods that are gone without a word; see `sweepInline`. */
+  sweepInline(call: CallContext): Promise<void> {
+    return sweepInline(this.#inline, call);
   }
 
   async stats(request: {

@@ -12,6 +12,7 @@ import {
 } from './node-environment.ts';
 import type { Publication } from './publications.ts';
 import { canBeOurs, refuseForeign } from './recognise-mount.ts';
+import { tellIfReleased } from './tell-released.ts';
 import { backendOf, callError } from './volume-environment.ts';
 
 /**
@@ -149,4 +150,5 @@ export async function unpublishVolume(
       throw callError(error, call, `unpublishing volume ${volumeId} from ${targetPath}`);
     }
   });
+  await tellIfReleased(environment, volumeId);
 }

@@ -6,6 +6,15 @@ import { FieldReader } from './field-reader.ts';
 /** Name of the record inside a volume's directory. */
 export const recordName = 'volume.json';
 
+/** The pod that an inline volume was made for, and where kubelet wants it. */
+export interface InlineOwner {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** links of its parents resolved */
+  readonly targetPath: string;
+}
+
 /**
  * What is known of one volume, kept beside its data as JSON that a person can read and mend.
  * It changes on create, on a change of state and when its PV is first seen; what is mounted is never written here.
@@ -25,6 +34,8 @@ export interface VolumeRecord {
   /** unset where the caller told us of no claim */
   readonly claim?: ClaimRef;
   readonly clusterUid?: string;
+  /** set for a volume that goes with its pod; it never has a PV */
+  readonly inline?: InlineOwner;
   readonly createdAtMs: number;
   /** whether a PV of it was ever seen; such a volume is never swept */
   readonly acknowledged: boolean;
@@ -63,6 +74,7 @@ export function parseRecord(text: string, path: string): VolumeRecord {
   }
   const claim = fields.optionalObject('claim');
   const clusterUid = fields.optionalText('clusterUid');
+  const inline = fields.optionalObject('inline');
   return {
     schema: 1,
     name: fields.text('name'),
@@ -76,8 +88,18 @@ export function parseRecord(text: string, path: string): VolumeRecord {
       ? {}
       : { claim: { namespace: claim.text('namespace'), name: claim.text('name'), uid: claim.text('uid') } }),
     ...(clusterUid === undefined ? {} : { clusterUid }),
+    ...(inline === undefined ? {} : { inline: parseOwner(inline) }),
     createdAtMs: fields.number('createdAtMs'),
     acknowledged: fields.truth('acknowledged'),
+  };
+}
+
+function parseOwner(fields: FieldReader): InlineOwner {
+  return {
+    namespace: fields.text('namespace'),
+    name: fields.text('name'),
+    uid: fields.text('uid'),
+    targetPath: fields.text('targetPath'),
   };
 }
 

@@ -13,6 +13,7 @@ import {
 } from './node-environment.ts';
 import { canBeOurs, refuseForeign } from './recognise-mount.ts';
 import { diskError } from './disk-error.ts';
+import { tellIfReleased } from './tell-released.ts';
 import { backendOf, callError } from './volume-environment.ts';
 
 /**
@@ -141,6 +142,7 @@ export async function unstageVolume(
       throw callError(error, call, `unstaging volume ${volumeId} from ${stagingTargetPath}`);
     }
   });
+  await tellIfReleased(environment, volumeId);
 }
 
 /** A pod has to end also where the record is damaged since or two pools have the id: then mounts and names are gone by. */

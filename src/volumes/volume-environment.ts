@@ -12,7 +12,18 @@ import type { Pools } from './open-pools.ts';
 import type { Publications } from './publications.ts';
 
 /** Durable steps, in order; a process may die after each. */
-export type Step = 'reserved' | 'intent' | 'data' | 'commit' | 'released' | 'taken';
+export type Step =
+  | 'reserved'
+  | 'intent'
+  | 'data'
+  | 'commit'
+  | 'released'
+  | 'taken'
+  // of inline volumes only
+  | 'staged'
+  | 'published'
+  | 'unpublished'
+  | 'unstaged';
 
 /** What the use cases work with; one per process, shared by the controller's half and the node's. */
 export interface VolumeEnvironment {

@@ -15,6 +15,7 @@ import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
 import { createVolume } from './create-volume.ts';
 import { deleteVolume } from './delete-volume.ts';
 import { describe, listingOf, listVolumes } from './list-volumes.ts';
+import type { VolumeRecord } from './record.ts';
 import { reportCapacity } from './report-capacity.ts';
 import { poolUuidOf, volumeContextOf } from './volume-context.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
@@ -75,7 +76,7 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     if (present !== undefined) return present;
     // throws where the volume may lie in a pool that is missing
     const late = await this.#environment.pools.find(volumeId);
-    if (late === undefined || late.record.state !== 'ready') throw notFound(volumeId);
+    if (late === undefined || !isServed(late.record)) throw notFound(volumeId);
     const found = await describe(this.#environment, { id: volumeId, ...late });
     if (found === undefined) throw notFound(volumeId);
     return found;
@@ -87,7 +88,7 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     const { volumeId } = request;
     if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');
     const found = await this.#environment.pools.find(volumeId, poolUuidOf(request.volumeContext));
-    if (found === undefined || found.record.state !== 'ready') throw notFound(volumeId);
+    if (found === undefined || !isServed(found.record)) throw notFound(volumeId);
     const { record, pool } = found;
     const unsupported = whyUnsupported(record, request.capabilities);
     const message = unsupported || whyDifferent(record, volumeContextOf(record, pool.uuid), request);
@@ -143,6 +144,11 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   poolTroubles(): readonly PoolTrouble[] {
     return this.#environment.pools.unavailable();
   }
+}
+
+/** A pod's inline volume is none of the controller's. */
+function isServed({ state, inline }: VolumeRecord): boolean {
+  return state === 'ready' && inline === undefined;
 }
 
 export function notFound(volumeId: string): StorageError {

@@ -46,6 +46,9 @@ export interface StartOptions {
   readonly clock?: Clock;
   /** unset: none, since a process that a test lets die keeps its descriptors */
   readonly lock?: NonNullable<PoolServices['lock']>;
+  readonly maxVolumesPerNode?: number;
+  /** unset: pods get no inline volumes */
+  readonly inlineMaxBytes?: bigint;
   /** whether the backends are real ones, that mount */
   readonly realMounts?: boolean;
 }
@@ -78,6 +81,10 @@ export class VolumeLab {
     return { name, path, overcommitRatio: 1, reservedShare: 0, initialise: true, ...extra };
   }
 
+  get stagingFolder(): string {
+    return join(this.root, 'inline');
+  }
+
   kubeletPath(...parts: string[]): string {
     return join(this.root, 'kubelet', ...parts);
   }
@@ -91,6 +98,7 @@ export class VolumeLab {
       log,
       options.realMounts === true ? readMounts : this.mounts.read,
     );
+    const spaceChanged = new Listeners<void>();
     const opening = openPools(
       { pools: options.pools ?? [this.poolConfig()], stateDir: join(this.root, 'state') },
       {
@@ -101,6 +109,7 @@ export class VolumeLab {
         metrics: noMetrics,
         signal: stopping.signal,
         isStaged: (id) => publications.isStaged(id),
+        spaceChanged,
         statFileSystem: options.statFileSystem ?? roomy,
         lock: options.lock ?? (async () => true),
       },
@@ -115,7 +124,7 @@ export class VolumeLab {
       publications,
       locks: new KeyedLock(),
       released: new Listeners<string>(),
-      spaceChanged: new Listeners<void>(),
+      spaceChanged,
       topology: nodeSegments('node-a'),
       clock,
       log,
@@ -127,7 +136,8 @@ export class VolumeLab {
       service: new VolumeService(environment, { name: 'loam.dev', vendorVersion: 'test' }),
       node: new NodeService(
         environment,
-        { nodeId: 'node-a', maxVolumesPerNode: 0 },
+        { nodeId: 'node-a', maxVolumesPerNode: options.maxVolumesPerNode ?? 0 },
+        { maxBytes: options.inlineMaxBytes ?? 0n, stagingFolder: this.stagingFolder },
         options.realMounts === true ? hostTargets : this.directory.targets,
       ),
       stop: async () => {

@@ -93,6 +93,21 @@ describe('the Node service', () => {
     ]);
   });
 
+  it('publishes what the pod itself describes without a staging path, and nothing else so', async () => {
+    const { stagingTargetPath: _, ...unstaged } = publishing;
+    const ephemeral = 'csi.storage.k8s.io/ephemeral';
+    await ask('nodePublishVolume', { ...unstaged, volumeContext: { [ephemeral]: 'true', size: '1Gi' } });
+    expect(asked()).toMatchObject([
+      { request: { stagingTargetPath: '', volumeContext: { [ephemeral]: 'true', size: '1Gi' } } },
+    ]);
+    const persistent = { ...unstaged, volumeContext: { [ephemeral]: 'false' } };
+    const { code, details } = await refusal(ask('nodePublishVolume', persistent));
+    expect({ code, details }).toEqual({
+      code: status.FAILED_PRECONDITION,
+      details: expect.stringMatching(/^staging_target_path is missing/) as string,
+    });
+  });
+
   it('tells usage to the last byte, and the condition', async () => {
     expect(await ask('nodeGetVolumeStats', { volumeId: 'pvc-1', volumePath: '/pods/target' })).toEqual({
       usage: [{ unit: 'BYTES', available: '4611686018427387904', total: '9223372036854775807', used: '5' }],

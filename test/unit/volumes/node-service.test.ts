@@ -64,6 +64,29 @@ describe('a volume on its way into a pod', () => {
     await process.service.deleteVolume({ volumeId: 'a' }, callFor());
   });
 
+  test('is told as released when its last stage or target is gone, with nobody holding it', async () => {
+    const told: string[] = [];
+    process.service.onReleased((volumeId) => {
+      expect(process.environment.locks.holds(volumeId)).toBe(false);
+      told.push(volumeId);
+    });
+    await stage();
+    await publish();
+    await publish({ targetPath: lab.kubeletPath('pod-2') });
+    await unpublish();
+    await unpublish(lab.kubeletPath('pod-2'));
+    expect(told).toEqual([]);
+    await unstage();
+    expect(told).toEqual(['a']);
+    // a restart of the node's services may have them called in another order
+    await stage();
+    await publish();
+    await unstage();
+    expect(told).toEqual(['a']);
+    await unpublish();
+    expect(told).toEqual(['a', 'a']);
+  });
+
   test('counts as having a PV once it is staged', async () => {
     expect(process.service.unacknowledged().length).toBe(1);
     expect(process.service.wasUsed('a')).toBe(false);

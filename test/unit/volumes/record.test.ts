@@ -36,6 +36,12 @@ describe('a record', () => {
     expect(parseRecord(formatRecord(record), 'x')).toEqual(record);
   });
 
+  test('keeps the pod of an inline volume', () => {
+    const owner = { namespace: 'team', name: 'web-0', uid: 'u-2', targetPath: '/kubelet/pods/u-2/mount' };
+    const inline = { ...record, inline: owner };
+    expect(parseRecord(formatRecord(inline), 'x')).toEqual(inline);
+  });
+
   test('keeps any size, name and parameter', () => {
     fc.assert(
       fc.property(
