@@ -14,6 +14,10 @@ const described: Record<string, string> = {
   controller_persistentvolume_delete_total: 'PVs reclaimed',
   controller_persistentvolume_delete_failed_total: 'Failed attempts to reclaim a PV',
   controller_persistentvolume_delete_duration_seconds: 'Time to reclaim a PV',
+  csistoragecapacities_desired_goal: 'Classes whose room this node is to publish',
+  csistoragecapacities_desired_current: 'Classes whose published room is right',
+  csistoragecapacities_obsolete: 'Published objects whose class is gone',
+  loam_capacity_published_bytes: 'Largest volume of a class that this node says it can make',
 };
 
 interface Histogram {

@@ -6,6 +6,7 @@ import type {
   CsiDriver,
   DeleteVolumeRequest,
   DriverVolume,
+  GetCapacityRequest,
 } from '../../src/model/csi-driver.ts';
 import { Listeners } from '../../src/model/listeners.ts';
 import { metadataKeys } from '../../src/model/class-parameters.ts';
@@ -37,6 +38,9 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   readonly released = new Listeners<string>();
   readonly spaceChanged = new Listeners<void>();
   troubles: readonly PoolTrouble[] = [];
+  /** what GetCapacity answers; throw to fail */
+  capacityOf: (request: GetCapacityRequest) => Capacity = () => ({ availableBytes: 1n << 40n });
+  readonly capacityRequests: GetCapacityRequest[] = [];
   nowMs: () => number = () => 0;
   /** put in front of what would happen; throw to fail, `made` is what would be answered */
   onCreate: ((request: CreateVolumeRequest, call: CallContext) => Promise<void> | void) | undefined;
@@ -119,8 +123,9 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
     for (const listener of this.#listeners) listener(volumeId);
   }
 
-  async getCapacity(): Promise<Capacity> {
-    return { availableBytes: 1n << 40n };
+  async getCapacity(request: GetCapacityRequest): Promise<Capacity> {
+    this.capacityRequests.push(request);
+    return this.capacityOf(request);
   }
 
   unacknowledged(): readonly UnacknowledgedVolume[] {

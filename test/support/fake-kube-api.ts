@@ -117,12 +117,13 @@ export class FakeKubeApi implements KubeApi {
 
   async list<K extends KindName>(
     kind: K,
-    _options: ListOptions,
+    options: ListOptions,
     signal: AbortSignal,
   ): Promise<Page<Kinds[K]>> {
     return this.#call('list', kind, '', signal, undefined, () => {
       if (this.#isDeaf) throw new ApiError(503, 'ServiceUnavailable', 'told not to answer');
-      return { items: [...this.#table(kind).values()] as Kinds[K][], resourceVersion: String(this.#version) };
+      const items = [...this.#table(kind).values()].filter((object) => selects(options, object));
+      return { items: items as Kinds[K][], resourceVersion: String(this.#version) };
     });
   }
 
@@ -192,6 +193,7 @@ export class FakeKubeApi implements KubeApi {
       const next = this.#history.find((logged) => logged.kind === kind && logged.version > seen);
       if (next !== undefined) {
         seen = next.version;
+        if (!selects(options, next.event.object)) continue;
         yield structuredClone(next.event) as WatchEvent<Kinds[K]>;
         continue;
       }
@@ -280,6 +282,13 @@ export class FakeKubeApi implements KubeApi {
     this.#history.push({ kind, event: { type, object: structuredClone(object) }, version: this.#version });
     for (const wake of this.#watchers) wake();
   }
+}
+
+/** By namespace and labels that have to be equal. What leaves a selection by a change of labels is not told of. */
+function selects({ namespace, labelSelector = '' }: ListOptions, { metadata }: KubeObject): boolean {
+  if (namespace !== undefined && metadata.namespace !== namespace) return false;
+  const terms = labelSelector.split(',').filter((term) => /^[^!=]+=[^=]+$/.test(term));
+  return terms.every((term) => metadata.labels?.[term.slice(0, term.indexOf('='))] === term.split('=')[1]);
 }
 
 /** RFC 7386, and of strategic merge what Loam uses: finalizers merge item by item. */

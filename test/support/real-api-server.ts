@@ -44,6 +44,7 @@ export class RealApiServer implements AsyncDisposable {
   #etcd: ChildProgram | undefined;
   #apiServer: ChildProgram | undefined;
   #controllerManager: ChildProgram | undefined;
+  #scheduler: ChildProgram | undefined;
 
   private constructor(directoryPath: string, ports: readonly number[], options: RealApiServerOptions) {
     const [etcdPort = 0, peerPort = 0, port = 0] = ports;
@@ -120,12 +121,26 @@ export class RealApiServer implements AsyncDisposable {
     await this.#controllerManager.whenReady(() => answersOk(`https://127.0.0.1:${port}/healthz`), 60_000);
   }
 
+  async startScheduler(): Promise<void> {
+    const path = await buildGoTool('kube-scheduler');
+    const [port = 0] = await freePorts(1);
+    this.#scheduler = this.#run('kube-scheduler', path, [
+      `--kubeconfig=${this.kubeconfigPath}`,
+      '--leader-elect=false',
+      '--bind-address=127.0.0.1',
+      `--secure-port=${port}`,
+      `--cert-dir=${join(this.directoryPath, 'scheduler')}`,
+    ]);
+    await this.#scheduler.whenReady(() => answersOk(`https://127.0.0.1:${port}/healthz`), 60_000);
+  }
+
   async killControllerManager(): Promise<void> {
     await this.#controllerManager?.kill();
   }
 
   /** Ends all of it and removes its folder. */
   async stop(): Promise<void> {
+    await this.#scheduler?.kill();
     await this.#controllerManager?.kill();
     await this.#apiServer?.kill();
     await this.#etcd?.kill();
