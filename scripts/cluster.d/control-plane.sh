@@ -42,7 +42,9 @@ write_identities() {
   identity admin admin system:masters
   identity controller-manager system:kube-controller-manager
   identity scheduler system:kube-scheduler
-  identity "$node_name" "system:node:$node_name" system:nodes
+  # kube-apiserver reads them once: those of nodes that are to come as well
+  local node
+  for node in "${node_names[@]}"; do identity "$node" "system:node:$node" system:nodes; done
   touch "$data/pki/complete"
 }
 

@@ -4,7 +4,7 @@ loam_image=loam.dev/loam:dev
 image_cache=$LOAM_CACHE/image
 
 make_loam_image() {
-  is_running containerd || die "there is no node to give the image to; scripts/cluster up makes one"
+  [ -n "$(running_nodes)" ] || die "there is no node to give the image to; scripts/cluster up makes one"
   set_up_apt buildah=buildah mmdebstrap=mmdebstrap
   mkdir -p "$image_cache"
   (cd "$loam_root" && npm run --silent build >&2)
@@ -16,11 +16,17 @@ make_loam_image() {
     build_image "$archive" >"$image_cache/build.log" 2>&1 || { tail -20 "$image_cache/build.log" >&2; die "buildah failed"; }
     echo "$key" >"$archive.key"
   fi
-  if [ "$(cat "$data/loam-image" 2>/dev/null)" != "$key" ]; then
-    step "giving $loam_image to containerd"
-    ctr images import "$archive" >/dev/null
-    echo "$key" >"$data/loam-image"
-  fi
+  echo "$key" >"$data/loam-image"
+  # shellcheck disable=SC2046
+  at_once give_loam_image $(running_nodes)
+}
+
+# give_loam_image <node>
+give_loam_image() {
+  ! cmp -s "$data/loam-image" "$data/$1/loam-image" || return 0
+  step "$1: $loam_image"
+  ctr "$1" images import "$image_cache/loam.tar" >/dev/null
+  cp "$data/loam-image" "$data/$1/loam-image"
 }
 
 # what node:22-bookworm-slim with the tools of the Dockerfile would be: Debian without its documentation, and Node
@@ -34,7 +40,7 @@ make_base() {
   mmdebstrap --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt='APT::Install-Recommends "false"' --include=usr-is-merged,e2fsprogs,xfsprogs,btrfs-progs,util-linux,mount,ca-certificates "${options[@]}" \
     --customize-hook="upload $node /usr/local/bin/node" --customize-hook='chmod 755 "$1/usr/local/bin/node"' \
     bookworm "$image_cache/layer.tar" >"$image_cache/base.log" 2>&1 || { tail -20 "$image_cache/base.log" >&2; die "mmdebstrap failed"; }
-  pack_image "$image_cache" localhost/loam-base:latest '"Cmd": ["/bin/sh"]' >"$image_cache/base.tar"
+  pack_image "$image_cache" '"Cmd": ["/bin/sh"]' localhost/loam-base:latest >"$image_cache/base.tar"
   rm "$image_cache"/{layer.tar,config.json,manifest.json}
   echo "$key" >"$image_cache/base.tar.key"
 }
@@ -52,16 +58,25 @@ build_image() {
 }
 
 install_loam() {
-  make_loam_image
+  local workload node folder=$data/install
   step "kubectl apply -k deploy/kubernetes"
-  kube apply -k "$loam_root/deploy/kubernetes" >&2
+  mkdir -p "$folder"
   # the same tag may be another image than the one that runs
-  if [ "$(kube -n loam-system get daemonset loam-node -o 'jsonpath={.spec.template.metadata.annotations.image}')" != "$(cat "$data/loam-image")" ]; then
-    kube -n loam-system patch daemonset loam-node --type merge \
-      -p "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"image\":\"$(cat "$data/loam-image")\"}}}}}" >&2
-  fi
-  kube -n loam-system rollout status daemonset/loam-node --timeout 120s >&2
-  until_true 30 "kubelet to know the driver" driver_is_registered
+  cat >"$folder/kustomization.yaml" <<YAML
+resources: ["$(realpath --relative-to "$folder" "$loam_root/deploy/kubernetes")"]
+patches:
+  - target: { kind: DaemonSet|Deployment }
+    patch: '[{ "op": "add", "path": "/spec/template/metadata/annotations/image", "value": "$(cat "$data/loam-image")" }]'
+  # tests take it from a node by that label: a change of the DaemonSet would replace the pods of all other nodes as well
+  - target: { kind: DaemonSet }
+    patch: '[{ "op": "add", "path": "/spec/template/spec/affinity", "value": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
+      "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "loam.dev/absent", "operator": "DoesNotExist" }] }] } } } }]'
+YAML
+  kube apply -k "$folder" >&2
+  for workload in $(kube -n loam-system get daemonsets,deployments -o name); do
+    kube -n loam-system rollout status "$workload" --timeout 120s >&2
+  done
+  for node in $(running_nodes); do until_true 30 "the kubelet of $node to know the driver" driver_is_registered "$node"; done
 }
 
-driver_is_registered() { kube get csinode "$node_name" -o 'jsonpath={.spec.drivers[*].name}' | grep -w loam.dev >/dev/null; }
+driver_is_registered() { kube get csinode "$1" -o 'jsonpath={.spec.drivers[*].name}' | grep -w loam.dev >/dev/null; }

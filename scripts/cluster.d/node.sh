@@ -1,122 +1,147 @@
-# The node: containerd and kubelet, and everything that pods leave on the machine.
+# A node: its namespaces, containerd and kubelet, and everything that pods leave on the machine.
 
 cgroup=loam-cluster
-ctr() { command ctr --address "$run/containerd.sock" --namespace k8s.io "$@"; }
+ctr() { local node=$1; shift; enter "$node" ctr --namespace k8s.io "$@"; }
 
-start_node() {
-  bind_folders
-  make_cgroups
-  write_pod_network
-  write_containerd_config
-  write_kubelet_config
-  step "containerd"
-  start_program containerd containerd --config "$data/containerd.toml"
-  until_true 30 containerd ctr version
-  make_test_images
-  step "kubelet"
-  start_program kubelet "$data/kubelet" --config="$data/kubelet.yaml" --kubeconfig="$data/$node_name.kubeconfig" \
-    --hostname-override="$node_name" --node-ip="$api_address" --root-dir=/var/lib/kubelet --cert-dir="$data/pki/kubelet"
-  until_true 90 "node $node_name Ready" node_is_ready
+# those that have ever been started
+nodes_of_cluster() { local node; for node in "${node_names[@]}"; do [ ! -d "$data/$node" ] || echo "$node"; done; }
+running_nodes() { local node; for node in "${node_names[@]}"; do ! is_running "$node/namespaces" || echo "$node"; done; }
+is_node() { is_running "$1/namespaces" || die "there is no node ${1:-without a name}; there are: $(running_nodes | xargs)"; }
+
+# start_runtime <node>: all that a node has before it knows of a cluster
+start_runtime() {
+  local node=$1
+  # a node that lost its namespaces, or was killed in the middle of getting them, begins anew
+  if ! is_running "$node/namespaces" || ! is_connected "$node"; then
+    end_node "$node"
+    start_namespaces "$node"
+    connect_node "$node"
+  fi
+  ! is_running "$node/containerd" || return 0
+  step "$node: containerd and the test images"
+  make_cgroups "$node"
+  write_pod_network "$node"
+  write_containerd_config "$node"
+  # images are unpacked below the folder for temporary files first
+  start_inside "$node" containerd env TMPDIR=/var/tmp containerd --config "$data/$node/containerd.toml"
+  until_true 30 "containerd of $node" ctr "$node" version
+  give_test_images "$node"
 }
 
-node_is_ready() { kube get node "$node_name" | grep ' Ready ' >/dev/null; }
+start_kubelet() {
+  local node=$1
+  ! is_running "$node/kubelet" || return 0
+  step "$node: kubelet"
+  write_kubelet_config "$node"
+  start_inside "$node" kubelet "$data/kubelet" --config="$data/$node/kubelet.yaml" --kubeconfig="$data/$node.kubeconfig" \
+    --hostname-override="$node" --node-ip="$(node_address "$node")" --root-dir=/var/lib/kubelet
+  until_node_serves "$node"
+}
+
+# Ready is for a while what the kubelet before said; that it wants to know who asks is an answer too
+until_node_serves() {
+  until_true 60 "$1/kubelet" curl -sk "https://$(node_address "$1"):10250/healthz"
+  until_true 90 "node $1 Ready" node_is_ready "$1"
+}
+
+# start_inside <node> <name> <command…>
+start_inside() {
+  local node=$1 name=$2 pid
+  shift 2
+  pid=$(pid_of "$node/namespaces")
+  start_program "$node/$name" nsenter --mount="/proc/$pid/ns/mnt" --net="/proc/$pid/ns/net" -- "$@"
+}
+
+node_is_ready() { kube get node "$1" | grep ' Ready ' >/dev/null; }
 
 end_node() {
-  stop_program kubelet 3
-  kill_pods
-  stop_program containerd 3
-  kill_shims
-  local hierarchy
-  for hierarchy in $(cgroup_folders); do find "$hierarchy" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
-  # what container programs keep outside the folders that they are given
-  find /var/log/containers -lname "$data/*" -delete 2>/dev/null || true
-  local sandbox
-  for sandbox in $(find /var/lib/cni/results -name 'loam-cluster-*' -printf '%f\n' 2>/dev/null | cut -d- -f3); do
-    rm -f /var/lib/cni/results/*"-$sandbox-"*
-  done
-  rmdir /var/log/containers /var/lib/cni/results /var/lib/cni /run/containerd/s /run/containerd 2>/dev/null || true
+  local node=$1 loops path
+  stop_program "$node/kubelet" 3
+  kill_all pod_processes "$node"
+  stop_program "$node/containerd" 3
+  kill_all processes_in "$node"
+  # after the namespaces nobody could tell those any more that lie on other file systems than the node's
+  loops=$(loops_of "$data/$node" "$node")
+  stop_program "$node/namespaces" 0
+  for path in $loops; do losetup --detach "$path" 2>/dev/null || true; done
+  disconnect_node "$node"
+  remove_cgroups "$node"
 }
 
-# every hierarchy of cgroup v1, or the one of v2
-cgroup_folders() { find /sys/fs/cgroup -maxdepth 2 -type d -name "$cgroup" 2>/dev/null; }
+# cgroup_folders [node]: in every hierarchy of cgroup v1, or the one of v2
+cgroup_folders() {
+  local folder
+  for folder in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
+    [ ! -d "$folder${1:+/$1}" ] || echo "$folder${1:+/$1}"
+  done
+}
 
 make_cgroups() {
-  local parent file
-  [ ! -f /sys/fs/cgroup/cgroup.controllers ] || { mkdir -p "/sys/fs/cgroup/$cgroup"; return; }
+  local parent file path
+  if [ -f /sys/fs/cgroup/cgroup.controllers ]; then mkdir -p "/sys/fs/cgroup/$cgroup/$1"; return; fi
   for parent in $(awk '$(NF-2) == "cgroup" { print $5 }' /proc/self/mountinfo); do
-    mkdir -p "$parent/$cgroup"
-    for file in cpuset.cpus cpuset.mems; do [ ! -f "$parent/$file" ] || cat "$parent/$file" >"$parent/$cgroup/$file"; done
+    mkdir -p "$parent/$cgroup/$1"
+    for file in cpuset.cpus cpuset.mems; do
+      for path in "$parent/$cgroup" "$parent/$cgroup/$1"; do [ ! -f "$parent/$file" ] || cat "$parent/$file" >"$path/$file"; done
+    done
   done
+}
+
+# remove_cgroups [node]
+remove_cgroups() {
+  local folder
+  for folder in $(cgroup_folders "$@"); do find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
 }
 
 # kubelet was told to put all pods into that cgroup, and nothing else is there
-pod_processes() { local folder; for folder in $(cgroup_folders); do find "$folder" -name cgroup.procs -exec cat {} + 2>/dev/null || true; done | sort -u; }
-# they name our containerd's socket
-shims() { grep -slzxF "$run/containerd.sock" /proc/[0-9]*/cmdline 2>/dev/null | while IFS=/ read -r _ _ pid _; do grep -sqa containerd-shim "/proc/$pid/cmdline" && echo "$pid"; done || true; }
+pod_processes() { local folder; for folder in $(cgroup_folders "$1"); do find "$folder" -name cgroup.procs -exec cat {} + 2>/dev/null || true; done | sort -u; }
 
-kill_pods() {
+# kill_all <function that lists pids> <its argument>
+kill_all() {
   local end=$((SECONDS + 15)) pids
-  while pids=$(pod_processes) && [ -n "$pids" ] && [ $SECONDS -lt $end ]; do
+  while pids=$("$1" "$2") && [ -n "$pids" ] && [ $SECONDS -lt $end ]; do
     # shellcheck disable=SC2086
     kill -9 $pids 2>/dev/null || true
     sleep 0.1
   done
 }
 
-kill_shims() {
-  local pids file
-  pids=$(shims)
-  # shellcheck disable=SC2086
-  [ -z "$pids" ] || kill -9 $pids 2>/dev/null || true
-  # their sockets lie where all containerds of a machine have them
-  for file in "$run"/containerd/io.containerd.runtime.v2.task/k8s.io/*/address; do
-    [ ! -f "$file" ] || rm -f "$(sed 's|^unix://||' "$file")"
-  done
-}
-
 # restrict_oom_score_adj: where even root may not lower it, no container would start
 write_containerd_config() {
-  cat >"$data/containerd.toml" <<TOML
+  cat >"$data/$1/containerd.toml" <<TOML
 version = 2
-root = "$data/containerd"
-state = "$run/containerd"
-[grpc]
-  address = "$run/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
-  path = "$data/containerd-opt"
+  path = "/var/lib/containerd/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   sandbox_image = "$pause_image"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
-    conf_dir = "$data/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-    Root = "$run/runc"
+    conf_dir = "$data/$1/cni"
 TOML
 }
 
+# no resolver: nothing that it could name can be reached from a node
 write_kubelet_config() {
-  cat >"$data/kubelet.yaml" <<YAML
+  cat >"$data/$1/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: $api_address
+address: $(node_address "$1")
 healthzPort: 0
 readOnlyPort: 0
 authentication: { anonymous: { enabled: false }, webhook: { enabled: false }, x509: { clientCAFile: $data/pki/to-kubelet.crt } }
 authorization: { mode: AlwaysAllow }
-containerRuntimeEndpoint: unix://$run/containerd.sock
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 cgroupDriver: cgroupfs
-cgroupRoot: /$cgroup
+cgroupRoot: /$cgroup/$1
 failCgroupV1: false
 failSwapOn: false
 enforceNodeAllocatable: []
 evictionHard: { nodefs.available: 1%, imagefs.available: 1% }
 imageGCHighThresholdPercent: 100
-podLogsDir: $data/pod-logs
-volumePluginDir: $data/volume-plugins
+resolvConf: ""
+volumePluginDir: /var/lib/kubelet/volume-plugins
 volumeStatsAggPeriod: 10s
 YAML
 }

@@ -1,6 +1,8 @@
 # Background programs: started once, found again by pid and moment of start, ended by that and never by name.
 
-program_names=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd kubelet)
+control_programs=(etcd kube-apiserver kube-controller-manager kube-scheduler)
+# of each node, named node-a/kubelet and so on
+node_programs=(namespaces containerd kubelet)
 
 # A pid is used again one day; a pid with its moment of start (in ticks since the boot) is not.
 started_at() {
@@ -20,11 +22,12 @@ is_running() {
   [ "$(started_at "$pid")" = "$moment" ]
 }
 
-# start_program <name> <command…>; its flags are kept for `restart`
+# start_program <name> <command…>; its flags are kept for `start` and `restart`
 start_program() {
   local name=$1
   shift
   ! is_running "$name" || return 0
+  mkdir -p "$(dirname "$run/$name")" "$(dirname "$data/$name")"
   printf '%q ' "$@" >"$run/$name.command"
   setsid nohup "$@" >>"$data/$name.log" 2>&1 </dev/null 9>&- &
   echo "$! $(started_at $!)" >"$run/$name.pid"
@@ -43,23 +46,34 @@ stop_program() {
   rm -f "$run/$name.pid"
 }
 
-restart_program() {
-  local name=$1 line
+# full_name <program> [node]
+full_name() {
+  case ${1:-} in
+    kubelet | containerd) is_node "${2:-node-a}"; echo "${2:-node-a}/$1" ;;
+    *) [[ -n ${1:-} && " ${control_programs[*]} " == *" $1 "* ]] || die "which program? One of kubelet containerd ${control_programs[*]}"; echo "$1" ;;
+  esac
+}
+
+stop_named() { local name; name=$(full_name "$@") || exit 1; stop_program "$name" 5; }
+restart_named() { stop_named "$@"; start_named "$@"; }
+
+start_named() {
+  local name line
+  name=$(full_name "$@") || exit 1
   line=$(cat "$run/$name.command" 2>/dev/null) || die "$name was not started by scripts/cluster"
-  stop_program "$name" 5
   # written with %q by start_program, in a folder that only root can enter
   eval "start_program $name $line"
   case $name in
     kube-apiserver) until_true 60 kube-apiserver kube get --raw /readyz ;;
-    # that it wants to know who asks is an answer
-    kubelet) until_true 60 kubelet curl -sk "https://$api_address:10250/healthz" && until_true 60 "node $node_name Ready" node_is_ready ;;
+    */kubelet) until_node_serves "${name%/*}" ;;
+    */containerd) until_true 30 "$name" ctr "${name%/*}" version ;;
   esac
 }
 
-# Debian's and Go's programs, in place once this has returned: find_programs <is there a node?>
+# Debian's and Go's programs, in place once this has returned: find_programs <number of nodes>
 find_programs() {
   local wanted=(kube-apiserver kube-controller-manager kube-scheduler kubectl) packages=(etcd=etcd-server openssl=openssl curl=curl ip=iproute2 iptables-legacy=iptables)
-  if $1; then
+  if [ "$1" != 0 ]; then
     wanted+=(kubelet)
     packages+=(containerd=containerd runc=runc losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs)
     [ -x /usr/lib/cni/bridge ] || packages+=(cni-bridge=containernetworking-plugins)
