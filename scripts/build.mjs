@@ -1,6 +1,6 @@
 // Bundles src/main.ts into dist/loam.mjs, one minified ES module: that halves the memory of the process.
 import { build } from 'esbuild';
-import { readFileSync, statSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync } from 'node:fs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 await build({
@@ -19,4 +19,7 @@ await build({
   },
   logLevel: 'warning',
 });
+// whatever this shell's umask: in the image others read it, too (the controller runs as user 65532)
+chmodSync('dist', 0o755);
+chmodSync('dist/loam.mjs', 0o755);
 console.log(`dist/loam.mjs ${(statSync('dist/loam.mjs').size / 1024 / 1024).toFixed(2)} MiB`);
