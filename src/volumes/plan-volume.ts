@@ -23,8 +23,8 @@ export interface WantedVolume extends CapabilityShape {
 /** CSI: where the caller names no size. */
 const defaultBytes = 1n << 30n;
 const longestName = 128;
-/** The smallest image on which mkfs makes a file system with its defaults. */
-const smallestBytes: Record<FsType, bigint> = { ext4: 4n << 20n, xfs: 300n << 20n, btrfs: 128n << 20n };
+/** The smallest image that is formatted (filesystems.ts); less is rounded up to it. */
+const smallestBytes: Record<FsType, bigint> = { ext4: 8n << 20n, xfs: 300n << 20n, btrfs: 128n << 20n };
 
 /**
  * Reads a request as far as it can be judged without looking at a pool.

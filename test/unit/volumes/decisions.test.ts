@@ -1,10 +1,11 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { StorageError } from '../../../src/model/errors.ts';
+import { checkFormattable } from '../../../src/host/filesystems.ts';
 import { spaceOf } from '../../../src/volumes/capacity.ts';
 import { chooseBackend, noBackendError, type BackendOffer } from '../../../src/volumes/choose-backend.ts';
 import { isLinkable } from '../../../src/volumes/claim-links.ts';
-import { readCreateRequest, specOf } from '../../../src/volumes/plan-volume.ts';
+import { readCreateRequest, smallestSize, specOf } from '../../../src/volumes/plan-volume.ts';
 import { decideMarker } from '../../../src/volumes/pool-marker.ts';
 import { blockCapability, createRequest, GiB, mountCapability } from '../../support/volume-lab.ts';
 
@@ -267,8 +268,8 @@ describe('a CreateVolume request', () => {
   test.each([
     ['nothing', 0n, 0n, 'ext4', GiB],
     ['nothing, and a limit below the default', 0n, 10n << 20n, 'ext4', 10n << 20n],
-    ['one byte', 1n, 0n, 'ext4', 4n << 20n],
-    ['a byte over a block', (5n << 20n) + 1n, 0n, 'ext4', (5n << 20n) + 4096n],
+    ['one byte', 1n, 0n, 'ext4', 8n << 20n],
+    ['a byte over a block', (9n << 20n) + 1n, 0n, 'ext4', (9n << 20n) + 4096n],
     ['less than xfs can be', 1n << 20n, 0n, 'xfs', 300n << 20n],
     ['less than btrfs can be', 1n << 20n, 0n, 'btrfs', 128n << 20n],
   ])('for %s gets a size that can be made', (_what, requiredBytes, limitBytes, name, expected) => {
@@ -280,6 +281,10 @@ describe('a CreateVolume request', () => {
       }),
     );
     expect(specOf(wanted, { name: 'loopback', features }).sizeBytes).toBe(expected);
+  });
+
+  test.each(['ext4', 'xfs', 'btrfs'] as const)('is never less than what can be formatted as %s', (name) => {
+    expect(() => checkFormattable(name, smallestSize(name))).not.toThrow();
   });
 
   test('whose limit is below the smallest file system is refused', () => {

@@ -81,7 +81,7 @@ describe('GetCapacity', () => {
     expect(await service.getCapacity(ask)).toMatchObject({
       availableBytes: 10n * GiB,
       maximumVolumeBytes: 10n * GiB,
-      minimumVolumeBytes: 4n << 20n,
+      minimumVolumeBytes: 8n << 20n,
     });
   });
 
