@@ -55,7 +55,11 @@ async function settleExisting(
   inline: InlineOwner | undefined,
 ): Promise<DriverVolume | undefined> {
   let conflict: StorageError | undefined;
-  for (const pool of pools) {
+  // of an inline volume there can be two, where a pool was away in between: the pod's data is in the one that it had
+  const isUsed = (pool: Pool): boolean => pool.records.get(wanted.id)?.used === true;
+  const inOrder =
+    inline === undefined ? pools : pools.toSorted((a, b) => Number(isUsed(b)) - Number(isUsed(a)));
+  for (const pool of inOrder) {
     const broken = pool.records.broken(wanted.id);
     if (broken !== undefined) throw broken;
     const record = pool.records.get(wanted.id) ?? pool.records.byName(wanted.name);

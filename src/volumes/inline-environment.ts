@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { LocatedVolume } from './locate-volume.ts';
 import type { NodeEnvironment } from './node-environment.ts';
 import type { InlineOwner, VolumeRecord } from './record.ts';
+import type { Turns } from './turns.ts';
 
 /** What is configured for volumes that pods describe themselves. */
 export interface InlineSettings {
@@ -15,6 +16,8 @@ export interface InlineSettings {
 export interface InlineEnvironment extends NodeEnvironment {
   readonly lifecycle: 'inline';
   readonly inline: InlineSettings;
+  /** One pod may describe a thousand, and kubelet asks for all of them at once. Those that are made never hold up those that end. */
+  readonly turns: { readonly making: Turns; readonly ending: Turns };
 }
 
 export interface LocatedInlineVolume extends LocatedVolume {

@@ -43,34 +43,47 @@ export async function publishInline(
     );
   }
   const owner = ownerOf(volumeContext, await readPath(environment, 'target path', targetPath));
-  await environment.locks.run(inlineLockOf(volumeId), 'its publishing', async () => {
-    await environment.pools.usable();
-    refusePersistent(environment, volumeId);
-    const present = inlineVolumesOf(environment, volumeId).find(({ record }) => record.state === 'ready');
-    const limitBytes = present === undefined ? environment.inline.maxBytes : undefined;
-    if (present === undefined) await requireNotAway(environment, volumeId);
-    const wish = readInlineAttributes(volumeContext, limitBytes);
-    const create = {
-      name: volumeId,
-      capacityRange: { requiredBytes: wish.sizeBytes, limitBytes: limitBytes ?? 0n },
-      capabilities: [capability],
-      parameters: wish.parameters,
-    };
-    try {
-      const volume = await createVolume(environment, create, call, owner);
-      // its pool's uuid in it
-      const steps = { ...request, volumeContext: volume.volumeContext };
-      const staged = { ...steps, stagingTargetPath: stagingPathOf(environment, volumeId) };
-      await stageVolume(environment, staged, call);
-      await environment.reached?.('staged', volumeId);
-      await publishVolume(environment, staged, call);
-      await environment.reached?.('published', volumeId);
-    } catch (error) {
-      // what was staged before may hold the pod's data
-      if (present?.record.used !== true) await undo(environment, volumeId, owner, error);
-      throw error;
-    }
-  });
+  await environment.locks.run(inlineLockOf(volumeId), 'its publishing', () =>
+    environment.turns.making.run(call, `publishing inline volume ${volumeId}`, () =>
+      publishOwned(environment, request, owner, call),
+    ),
+  );
+}
+
+async function publishOwned(
+  environment: InlineEnvironment,
+  request: PublishRequest,
+  owner: InlineOwner,
+  call: CallContext,
+): Promise<void> {
+  const { volumeId, capability, volumeContext } = request;
+  await environment.pools.usable();
+  refusePersistent(environment, volumeId);
+  const ready = inlineVolumesOf(environment, volumeId).filter(({ record }) => record.state === 'ready');
+  const present = ready.find(({ record }) => record.used === true) ?? ready[0];
+  const limitBytes = present === undefined ? environment.inline.maxBytes : undefined;
+  if (present === undefined) await requireNotAway(environment, volumeId);
+  const wish = readInlineAttributes(volumeContext, limitBytes);
+  const create = {
+    name: volumeId,
+    capacityRange: { requiredBytes: wish.sizeBytes, limitBytes: limitBytes ?? 0n },
+    capabilities: [capability],
+    parameters: wish.parameters,
+  };
+  try {
+    const volume = await createVolume(environment, create, call, owner);
+    // its pool's uuid in it
+    const steps = { ...request, volumeContext: volume.volumeContext };
+    const staged = { ...steps, stagingTargetPath: stagingPathOf(environment, volumeId) };
+    await stageVolume(environment, staged, call);
+    await environment.reached?.('staged', volumeId);
+    await publishVolume(environment, staged, call);
+    await environment.reached?.('published', volumeId);
+  } catch (error) {
+    // what was staged before may hold the pod's data
+    if (present?.record.used !== true) await undo(environment, volumeId, owner, error);
+    throw error;
+  }
 }
 
 /** Checked apart from `createVolume`, since what fails there is undone. */

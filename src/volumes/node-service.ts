@@ -17,7 +17,11 @@ import { publishedPath } from './publications.ts';
 import { publishVolume } from './publish-volume.ts';
 import { canBeOurs } from './recognise-mount.ts';
 import { stageVolume, unstageVolume } from './stage-volume.ts';
+import { Turns } from './turns.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
+
+/** What the programs for each take has to fit into the memory of our container. */
+const inlineAtOnce = 8;
 
 /** The driver's node half in this process. Calls for one volume exclude each other; stats never wait. */
 export class NodeService implements NodeDriver {
@@ -32,7 +36,8 @@ export class NodeService implements NodeDriver {
     targets: TargetWords = hostTargets,
   ) {
     this.#environment = { ...environment, targets, lifecycle: 'persistent' };
-    this.#inline = { ...environment, targets, lifecycle: 'inline', inline };
+    const turns = { making: new Turns(inlineAtOnce), ending: new Turns(inlineAtOnce) };
+    this.#inline = { ...environment, targets, lifecycle: 'inline', inline, turns };
     this.#info = { ...node, accessibleTopology: environment.topology };
   }
 
