@@ -11,6 +11,12 @@ export interface Change {
   readonly previous: StoredObject | undefined;
 }
 
+/** What a watch is told of an object that is no longer in its selection: how it was before, at the revision at which it went. */
+export function leftBehind({ object, previous = object }: Change): StoredObject {
+  const { resourceVersion } = object.metadata;
+  return { ...previous, metadata: { ...previous.metadata, resourceVersion } };
+}
+
 /** The last writes, for watches that start in the past. What has been dropped from it is answered with 410. */
 export class History {
   readonly #limit: number;

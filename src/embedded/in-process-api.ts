@@ -2,7 +2,7 @@ import { ApiError } from '../kube/api-error.ts';
 import type { KindName, Kinds } from '../kube/kinds.ts';
 import type {
   KubeApi,
-  ListOptions,
+  ListRequest,
   ObjectKey,
   Page,
   Patch,
@@ -10,7 +10,7 @@ import type {
   WatchOptions,
 } from '../kube/kube-api.ts';
 import { ApiFailure } from './api-failure.ts';
-import type { Change } from './history.ts';
+import { type Change, leftBehind } from './history.ts';
 import type { ObjectStorage } from './object-storage.ts';
 import { jsonPatch, mergePatch } from './patches.ts';
 import { resourceOf } from './resources.ts';
@@ -64,11 +64,16 @@ function patched(current: unknown, patch: Patch): unknown {
   }
 }
 
-function listed<K extends KindName>(storage: ObjectStorage, kind: K, options: ListOptions): Page<Kinds[K]> {
+function listed<K extends KindName>(
+  storage: ObjectStorage,
+  kind: K,
+  options: ListRequest<Kinds[K]>,
+): Page<Kinds[K]> {
+  const { keep = () => true } = options;
   const items = storage
     .sorted(kind)
     .filter(parseSelectors(resourceOf(kind), options)) as unknown as Kinds[K][];
-  return { items, resourceVersion: String(storage.revision) };
+  return { items: items.filter(keep), resourceVersion: String(storage.revision) };
 }
 
 async function* watched<K extends KindName>(
@@ -111,6 +116,7 @@ async function* watched<K extends KindName>(
 function eventOf<T>(change: Change, matches: Predicate): WatchEvent<T> {
   const wasIn = change.previous !== undefined && matches(change.previous);
   const isIn = change.type !== 'DELETED' && matches(change.object);
-  const type = isIn ? (wasIn ? 'MODIFIED' : 'ADDED') : 'DELETED';
-  return { type, object: change.object as StoredObject & T };
+  if (isIn) return { type: wasIn ? 'MODIFIED' : 'ADDED', object: change.object as StoredObject & T };
+  const left = leftBehind(change);
+  return { type: 'DELETED', object: left as StoredObject & T };
 }

@@ -2,7 +2,7 @@ import type { KindName } from '../kube/kinds.ts';
 import { apiVersionOf } from '../kube/kinds.ts';
 import type { Clock } from '../model/clock.ts';
 import { ApiFailure, badRequest } from './api-failure.ts';
-import type { Change } from './history.ts';
+import { type Change, leftBehind } from './history.ts';
 import { selectorsOf } from './lists.ts';
 import type { ObjectStorage } from './object-storage.ts';
 import type { ResourceRequest } from './request.ts';
@@ -161,7 +161,7 @@ function changeLine(change: Change, matches: Predicate, encode: EventEncoder): s
   if (change.type === 'DELETED')
     return wasIn || isIn ? eventLine('DELETED', encode(change.object)) : undefined;
   if (isIn) return eventLine(wasIn ? 'MODIFIED' : 'ADDED', encode(change.object));
-  return wasIn ? eventLine('DELETED', encode(change.object)) : undefined;
+  return wasIn ? eventLine('DELETED', encode(leftBehind(change))) : undefined;
 }
 
 function timeoutMsOf(request: ResourceRequest): number {

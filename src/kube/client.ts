@@ -5,7 +5,7 @@ import type { KubeAccess } from './access.ts';
 import { ApiUnreachable, isExpired } from './api-error.ts';
 import { type HttpRequest, Transport } from './http.ts';
 import { apiVersionOf, type KindName, type Kinds } from './kinds.ts';
-import type { KubeApi, ListOptions, ObjectKey, Page, Patch, WatchEvent, WatchOptions } from './kube-api.ts';
+import type { KubeApi, ListRequest, ObjectKey, Page, Patch, WatchEvent, WatchOptions } from './kube-api.ts';
 import { collectionPath, creationPath, objectPath, queryText } from './resource-path.ts';
 import { mayRepeatRead, mayRepeatWrite, withRetries } from './retry.ts';
 import { jsonLines } from './watch-stream.ts';
@@ -60,13 +60,14 @@ export function createKubeApi(
     return (await withRetries(() => transport.send(request, signal), mayRepeat, clock, signal)) as T;
   };
 
-  const listAll = async <K extends KindName>(kind: K, query: ListOptions, signal: AbortSignal) => {
+  const listAll = async <K extends KindName>(kind: K, query: ListRequest<Kinds[K]>, signal: AbortSignal) => {
+    const { keep = () => true } = query;
     const items: Kinds[K][] = [];
     for (let next = ''; ;) {
       const more = { limit: pageSize, ...(next !== '' && { continue: next }) };
       const path = collectionPath(kind, query.namespace) + queryText(query, more);
       const page = await send<ListAnswer<Kinds[K]>>({ method: 'GET', path }, signal);
-      for (const item of page.items ?? []) items.push(withoutManagedFields(item));
+      for (const item of page.items ?? []) if (keep(item)) items.push(withoutManagedFields(item));
       next = page.metadata.continue ?? '';
       if (next === '') return { items, resourceVersion: page.metadata.resourceVersion };
     }
@@ -78,7 +79,7 @@ export function createKubeApi(
 
     list: async <K extends KindName>(
       kind: K,
-      query: ListOptions,
+      query: ListRequest<Kinds[K]>,
       signal: AbortSignal,
     ): Promise<Page<Kinds[K]>> => {
       try {

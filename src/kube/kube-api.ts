@@ -23,6 +23,11 @@ export interface ListOptions {
   readonly fieldSelector?: string;
 }
 
+export interface ListRequest<T> extends ListOptions {
+  /** only those are in the answer; applied page by page, so that what is not wanted is not held in memory */
+  readonly keep?: (object: T) => boolean;
+}
+
 export interface WatchOptions extends ListOptions {
   readonly resourceVersion: string;
   readonly timeoutSeconds: number;
@@ -53,7 +58,11 @@ export type WatchEvent<T> =
 export interface KubeApi {
   get<K extends KindName>(kind: K, key: ObjectKey, signal: AbortSignal): Promise<Kinds[K]>;
   /** All pages. */
-  list<K extends KindName>(kind: K, options: ListOptions, signal: AbortSignal): Promise<Page<Kinds[K]>>;
+  list<K extends KindName>(
+    kind: K,
+    options: ListRequest<Kinds[K]>,
+    signal: AbortSignal,
+  ): Promise<Page<Kinds[K]>>;
   create<K extends KindName>(kind: K, object: Kinds[K], signal: AbortSignal): Promise<Kinds[K]>;
   patch<K extends KindName>(
     kind: K,

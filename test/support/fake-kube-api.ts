@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { ApiError } from '../../src/kube/api-error.ts';
 import { apiVersionOf, type KindName, type Kinds } from '../../src/kube/kinds.ts';
-import type { KubeApi, ListOptions, ObjectKey, Page, Patch, WatchEvent } from '../../src/kube/kube-api.ts';
+import type {
+  KubeApi,
+  ListOptions,
+  ListRequest,
+  ObjectKey,
+  Page,
+  Patch,
+  WatchEvent,
+} from '../../src/kube/kube-api.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
 import { keyOf } from '../../src/kube/store.ts';
 
@@ -27,6 +35,8 @@ interface Logged {
   readonly kind: KindName;
   readonly event: { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: KubeObject };
   readonly version: number;
+  /** as it was before; unset: it was not there */
+  readonly previous: KubeObject | undefined;
 }
 
 type Tree = Record<string, unknown>;
@@ -117,13 +127,16 @@ export class FakeKubeApi implements KubeApi {
 
   async list<K extends KindName>(
     kind: K,
-    options: ListOptions,
+    options: ListRequest<Kinds[K]>,
     signal: AbortSignal,
   ): Promise<Page<Kinds[K]>> {
     return this.#call('list', kind, '', signal, undefined, () => {
       if (this.#isDeaf) throw new ApiError(503, 'ServiceUnavailable', 'told not to answer');
-      const items = [...this.#table(kind).values()].filter((object) => selects(options, object));
-      return { items: items as Kinds[K][], resourceVersion: String(this.#version) };
+      const { keep = () => true } = options;
+      const items = [...this.#table(kind).values()].filter((object) =>
+        selects(options, object),
+      ) as Kinds[K][];
+      return { items: items.filter(keep), resourceVersion: String(this.#version) };
     });
   }
 
@@ -193,8 +206,8 @@ export class FakeKubeApi implements KubeApi {
       const next = this.#history.find((logged) => logged.kind === kind && logged.version > seen);
       if (next !== undefined) {
         seen = next.version;
-        if (!selects(options, next.event.object)) continue;
-        yield structuredClone(next.event) as WatchEvent<Kinds[K]>;
+        const event = seenThrough(options, next);
+        if (event !== undefined) yield structuredClone(event) as WatchEvent<Kinds[K]>;
         continue;
       }
       await new Promise<void>((resolve) => {
@@ -277,18 +290,33 @@ export class FakeKubeApi implements KubeApi {
   #commit(kind: KindName, key: string, object: KubeObject, type: 'ADDED' | 'MODIFIED' | 'DELETED'): void {
     this.#version += 1;
     object.metadata.resourceVersion = String(this.#version);
+    const previous = this.#table(kind).get(key);
     if (type === 'DELETED') this.#table(kind).delete(key);
     else this.#table(kind).set(key, object);
-    this.#history.push({ kind, event: { type, object: structuredClone(object) }, version: this.#version });
+    const event = { type, object: structuredClone(object) };
+    this.#history.push({ kind, event, version: this.#version, previous: structuredClone(previous) });
     for (const wake of this.#watchers) wake();
   }
 }
 
-/** By namespace and labels that have to be equal. What leaves a selection by a change of labels is not told of. */
+/** What a watch tells of a write: what comes into its selection was added, and what leaves it deleted, as it was before. */
+function seenThrough(options: ListOptions, { event, previous }: Logged): Logged['event'] | undefined {
+  const isIn = event.type !== 'DELETED' && selects(options, event.object);
+  const wasIn = previous !== undefined && selects(options, previous);
+  if (isIn) return { type: wasIn ? 'MODIFIED' : 'ADDED', object: event.object };
+  if (!wasIn) return undefined;
+  const { resourceVersion = '' } = event.object.metadata;
+  return { type: 'DELETED', object: { ...previous, metadata: { ...previous.metadata, resourceVersion } } };
+}
+
+/** By namespace, and labels that have to be equal, or absent (`!key`). */
 function selects({ namespace, labelSelector = '' }: ListOptions, { metadata }: KubeObject): boolean {
   if (namespace !== undefined && metadata.namespace !== namespace) return false;
-  const terms = labelSelector.split(',').filter((term) => /^[^!=]+=[^=]+$/.test(term));
-  return terms.every((term) => metadata.labels?.[term.slice(0, term.indexOf('='))] === term.split('=')[1]);
+  return labelSelector.split(',').every((term) => {
+    if (term.startsWith('!')) return metadata.labels?.[term.slice(1)] === undefined;
+    if (!/^[^!=]+=[^=]+$/.test(term)) return true;
+    return metadata.labels?.[term.slice(0, term.indexOf('='))] === term.split('=')[1];
+  });
 }
 
 /** RFC 7386, and of strategic merge what Loam uses: finalizers merge item by item. */

@@ -311,6 +311,54 @@ describe('the embedded API answers as kube-apiserver does', () => {
       (client) => watchOnce(client, 'fieldSelector=metadata.name%3Dw1'),
     ]));
 
+  it('to watches by label: what comes into the selection is added, what leaves it deleted, as it was before', () =>
+    bothAnswer([
+      ask('POST', classes, aClass('l1')),
+      async (client) => {
+        const { body } = await client.ask('GET', `${classes}/l1`);
+        const version = (body as { metadata: { resourceVersion: string } }).metadata.resourceVersion;
+        const watched = client.ask(
+          'GET',
+          `${classes}?watch=1&timeoutSeconds=2&resourceVersion=${version}&labelSelector=in%3Dyes`,
+        );
+        const versions = new Map<string, string>();
+        for (const [labels, parameters] of [
+          [{ in: 'yes' }, { step: 'came' }],
+          [{ other: 'x' }, { step: 'stayed' }],
+          [{ in: 'no' }, { step: 'left' }],
+          [{ other: 'y' }, { step: 'outside' }],
+          [{ in: 'yes' }, { step: 'back' }],
+        ] as const) {
+          const annotations = parameters;
+          const patched = await client.ask(
+            'PATCH',
+            `${classes}/l1`,
+            { metadata: { labels, annotations } },
+            merge,
+          );
+          const { metadata } = patched.body as { metadata: { resourceVersion: string } };
+          versions.set(metadata.resourceVersion, parameters.step);
+        }
+        await client.ask('DELETE', `${classes}/l1`);
+        const { status, body: seen } = await watched;
+        const events = (seen['events'] ?? []) as {
+          type: string;
+          object: { metadata: { labels: object; annotations: object; resourceVersion: string } };
+        }[];
+        return {
+          status,
+          body: {
+            events: events.map(({ type, object: { metadata } }) => ({
+              type,
+              labels: metadata.labels,
+              annotations: metadata.annotations,
+              at: versions.get(metadata.resourceVersion) ?? 'its end',
+            })),
+          },
+        };
+      },
+    ]));
+
   async function watchOnce(client: ApiClient, query: string): Promise<Answer> {
     const { status, body } = await client.ask('GET', `${classes}?watch=1&timeoutSeconds=1&${query}`);
     const events = (body['events'] ?? [body]) as { type: string; object: { metadata: { name: string } } }[];

@@ -131,6 +131,12 @@ describe('watches', () => {
     await label('yes');
     await label('no');
     await until(() => expect(names(seen.events)).toEqual(['ADDED x', 'DELETED x']));
+    // as it was before it left, at the version at which it left
+    const left = (await ask('GET', `${classes}/x`)).body;
+    expect(seen.events[1]?.object.metadata).toMatchObject({
+      labels: { on: 'yes' },
+      resourceVersion: left.metadata.resourceVersion,
+    });
   });
 
   it('send bookmarks that move with other kinds, and end when their time is over', async () => {
