@@ -21,6 +21,13 @@ export const reclaiming = 'loam.dev/reclaiming';
 /** The node's topology value: an index for watches, never a decision. */
 export const nodeLabel = 'loam.dev/node';
 
+/** On capacity objects where nothing fits: why, for people. */
+export const capacityReason = 'loam.dev/reason';
+/** Labels of capacity objects: the driver that they speak of, and who looks after them. */
+export const capacityDriver = 'csi.storage.k8s.io/drivername';
+export const capacityManager = 'csi.storage.k8s.io/managed-by';
+export const ourManager = 'loam';
+
 /** Volume attribute that tells which provisioner process made a volume. */
 export const provisionerIdentity = 'storage.kubernetes.io/csiProvisionerIdentity';
 

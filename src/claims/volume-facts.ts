@@ -1,4 +1,5 @@
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
+import { isReason } from '../model/errors.ts';
 import { parseQuantity } from '../model/quantity.ts';
 import { nodeTopologyKey, type Segments } from '../model/topology.ts';
 import { poolUuidKey } from '../model/volume.ts';
@@ -56,7 +57,13 @@ export function fitsClaim(volume: PersistentVolume, claim: PersistentVolumeClaim
     return false;
   const modes = volume.spec.accessModes ?? [];
   if (!(claim.spec.accessModes ?? []).every((mode) => modes.includes(mode))) return false;
-  return parseQuantity(volume.spec.capacity?.['storage'] ?? '0') >= requestedBytes(claim);
+  try {
+    return parseQuantity(volume.spec.capacity?.['storage'] ?? '0') >= requestedBytes(claim);
+  } catch (error) {
+    // more than can be counted, which no volume has
+    if (isReason(error, 'size-out-of-range')) return false;
+    throw error;
+  }
 }
 
 /** Whether a PV belongs to the driver: by who provisioned it, or where nobody did, by its CSI source. */

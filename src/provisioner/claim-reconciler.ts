@@ -1,4 +1,4 @@
-import { ApiError, isNotFound } from '../kube/api-error.ts';
+import { ApiError } from '../kube/api-error.ts';
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
 import { messageOf } from '../model/errors.ts';
@@ -6,17 +6,20 @@ import type { Metrics } from '../model/metrics.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
-import type { Intent } from './intents.ts';
+import { lookUpClaim } from './live-claim.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import { ClaimProvisioning, type ProvisioningOptions } from './provision-claim.ts';
 import { ProvisionReports } from './provision-reports.ts';
 import { IntentSettler } from './settle-intent.ts';
+import type { SharedHandles } from './shared-handles.ts';
 import { standsFor } from '../claims/volume-facts.ts';
 
 /** A claim that waits only for fresh watches is looked at again this soon. */
 const staleRecheckMs = 200;
 /** The store still has to hear what a live look has shown. */
 const lagMs = 500;
+/** A claim outside a scoped watch changes without a word; so often it is asked what became of it, while something is begun for it. */
+export const outsideMs = 30_000;
 
 export interface ClaimReconcilerOptions extends Omit<
   ProvisioningOptions,
@@ -26,7 +29,7 @@ export interface ClaimReconcilerOptions extends Omit<
   readonly events: OutcomeEvents;
   readonly metrics: Metrics;
   readonly early: boolean;
-  readonly immediateOnThisNode: boolean;
+  readonly sharedHandles: SharedHandles;
 }
 
 /**
@@ -41,8 +44,7 @@ export class ClaimReconciler {
 
   constructor(options: ClaimReconcilerOptions) {
     this.#options = options;
-    const volumesOfHandle = (volumeId: string) => options.watches.volumesOfHandle(volumeId);
-    this.#settler = new IntentSettler({ ...options, volumesOfHandle });
+    this.#settler = new IntentSettler(options);
     this.#reports = new ProvisionReports(options);
     this.#provisioning = new ClaimProvisioning({
       ...options,
@@ -66,18 +68,22 @@ export class ClaimReconciler {
     }
   }
 
-  /** The store has no such claim. What was begun for it is undone, once the API server agrees. */
+  /** The store has no such claim. What was begun for it is undone, once the API server agrees; else it is gone on with. */
   async #absent(claimUid: string, signal: AbortSignal): Promise<Outcome> {
-    const { intents, slow, events } = this.#options;
+    const { intents, slow, events, watches, api } = this.#options;
     const intent = intents.get(claimUid);
     if (intent === undefined) {
       slow.forget(claimUid);
       events.forget(claimUid);
       return { kind: 'done' };
     }
-    const live = await this.#lookUp(intent, signal);
-    if (live !== undefined && uidOf(live) === claimUid) return { kind: 'retry', afterMs: lagMs };
-    return this.#settler.settle(intent, undefined, 'the claim is gone', signal);
+    const live = await lookUpClaim(api, intent.claim, signal);
+    if (live === undefined || uidOf(live) !== claimUid)
+      return this.#settler.settle(intent, undefined, 'the claim is gone', signal);
+    if (!watches.isScoped) return { kind: 'retry', afterMs: lagMs };
+    // only its label is gone, which is an index: whose claim it is stands in its annotation
+    const outcome = await this.#present(live, signal);
+    return outcome.kind === 'done' && intents.has(claimUid) ? { kind: 'retry', afterMs: outsideMs } : outcome;
   }
 
   async #present(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<Outcome> {
@@ -152,17 +158,8 @@ export class ClaimReconciler {
       claimVolumes: watches.volumesNaming(claim),
       freeVolumes: watches.freeVolumesFor(claim),
       watchesAreLive: watches.areLive(),
+      watchesAreScoped: watches.isScoped,
     });
-  }
-
-  async #lookUp(intent: Intent, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined> {
-    const { namespace, name } = intent.claim;
-    try {
-      return await this.#options.api.get('PersistentVolumeClaim', { namespace, name }, signal);
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
   }
 }
 

@@ -18,6 +18,8 @@ export interface EarlyFacts {
   readonly freeVolumes: readonly PersistentVolume[];
   /** the watches of claims, PVs and classes are open, none relisting */
   readonly watchesAreLive: boolean;
+  /** of claims and PVs only those with this node's label are known */
+  readonly watchesAreScoped?: boolean;
 }
 
 export type EarlyDecision =
@@ -108,6 +110,12 @@ const conditions = [
     obstacle: 'node',
     stands: (facts: EarlyFacts) => !isForThisNode(facts),
     reason: 'this node is not selected for it',
+  },
+  {
+    // whether a PV is reserved for the claim, or a free one fits it, can only be told by who sees them all
+    obstacle: 'scoped-watches',
+    stands: ({ watchesAreScoped }: EarlyFacts) => watchesAreScoped === true,
+    reason: 'this node does not see all volumes (--scoped): kube-controller-manager has to ask for it',
   },
   {
     obstacle: 'reserved-volume',

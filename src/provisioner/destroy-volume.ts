@@ -18,15 +18,24 @@ import type { OutcomeEvents } from './outcome-events.ts';
 
 /**
  * kubelet's unmount follows the pod's end within seconds, and a driver that says ABORTED may only be busy with that unmount.
- * When the last byte is gone our own driver tells; nobody tells of the rest.
+ * Our own driver tells when kubelet has let go and when the last byte is gone; nobody tells of other people's drivers.
  */
 const waits = { baseMs: 1_000, maxMs: 30_000 };
+
+/**
+ * Until then a volume in use is no news: a claim deleted with its pod goes before kubelet has unmounted, and kubelet
+ * repeats an unmount that failed after 0.5 s, doubling, so that it has tried six times by now. FAILED_PRECONDITION is
+ * CSI's word for it; what else a driver may mean by that can be told half a minute later, too.
+ */
+const patienceMs = 30_000;
 
 /** The end of a volume whose claim is verifiably gone: its data, then its PV. Any step can be repeated after a crash. */
 export class VolumeDestruction {
   readonly #options: DestructionOptions;
   /** PV name → attempts that found the volume in use, or the driver at work on it */
   readonly #early = new Map<string, number>();
+  /** PV name → since when the driver says FAILED_PRECONDITION, which is in use */
+  readonly #inUseSinceMs = new Map<string, number>();
   /** PV name → uid, where all is done and only the watch has not said so yet */
   readonly #done = new Map<string, string>();
 
@@ -55,7 +64,7 @@ export class VolumeDestruction {
       if (signal.aborted) throw error;
       return this.#failed(volume, error, log);
     }
-    this.#early.delete(name);
+    this.#forgetWaiting(name);
     try {
       await this.#removeObject(volume, signal);
     } catch (error) {
@@ -82,7 +91,17 @@ export class VolumeDestruction {
   /** The PV is gone. */
   forget(name: string): void {
     this.#done.delete(name);
+    this.#forgetWaiting(name);
+  }
+
+  /** What was in the way is gone, as far as its keeper knows: the next refusal counts as the first. */
+  forgetTries(name: string): void {
     this.#early.delete(name);
+  }
+
+  #forgetWaiting(name: string): void {
+    this.#early.delete(name);
+    this.#inUseSinceMs.delete(name);
   }
 
   #failed(volume: PersistentVolume, error: unknown, log: Log): Outcome {
@@ -97,16 +116,28 @@ export class VolumeDestruction {
     this.#options.metrics.count('controller_persistentvolume_delete_failed_total', {
       class: classNameOfVolume(volume),
     });
+    const patienceLeftMs = code === 'FAILED_PRECONDITION' ? this.#patienceLeftMs(name) : 0;
+    if (patienceLeftMs > 0) {
+      log.info({ err: text }, 'the driver does not give the volume up yet; waiting');
+      return this.#later(name, patienceLeftMs);
+    }
     this.#options.events.warning('PersistentVolume', volume, 'VolumeFailedDelete', text);
     log.warn({ err: text }, 'the volume could not be deleted; trying again');
     if (code !== 'FAILED_PRECONDITION') return { kind: 'retry' };
     return this.#later(name);
   }
 
-  #later(name: string): Outcome {
+  #patienceLeftMs(name: string): number {
+    const nowMs = this.#options.clock.nowMs();
+    const sinceMs = this.#inUseSinceMs.get(name) ?? nowMs;
+    this.#inUseSinceMs.set(name, sinceMs);
+    return sinceMs + patienceMs - nowMs;
+  }
+
+  #later(name: string, atMostMs = Infinity): Outcome {
     const attempts = (this.#early.get(name) ?? 0) + 1;
     this.#early.set(name, attempts);
-    return { kind: 'retry', afterMs: backOffMs(attempts, waits) };
+    return { kind: 'retry', afterMs: Math.min(backOffMs(attempts, waits), atMostMs) };
   }
 
   /** DELETE first: a crash before the finalizer is off leaves a PV that says by itself what is still to be done. */

@@ -1,22 +1,25 @@
 import type { Clock } from '../model/clock.ts';
 import type {
   CallContext,
+  Capacity,
   CreateVolumeRequest,
   CsiDriver,
   DeleteVolumeRequest,
   DriverVolume,
+  GetCapacityRequest,
 } from '../model/csi-driver.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { CsiError, statusCodeOf, type StatusCode } from '../model/status-code.ts';
 
-/** The driver's two verbs that change things, with upstream's deadline and metric around each call. */
+/** The driver's verbs that the loops use, with upstream's deadline and metric around each call. */
 export class DriverCalls {
   readonly #driver: CsiDriver;
   readonly #driverName: string;
   readonly #timeoutMs: number;
   readonly #clock: Clock;
   readonly #metrics: Metrics;
+  readonly #onSpaceUsed: () => void;
 
   constructor(options: {
     readonly driver: CsiDriver;
@@ -24,20 +27,29 @@ export class DriverCalls {
     readonly timeoutMs: number;
     readonly clock: Clock;
     readonly metrics: Metrics;
+    /** told after each call that may have taken space or given it back, whatever it was answered */
+    readonly onSpaceUsed?: () => void;
   }) {
     this.#driver = options.driver;
     this.#driverName = options.driverName;
     this.#timeoutMs = options.timeoutMs;
     this.#clock = options.clock;
     this.#metrics = options.metrics;
+    this.#onSpaceUsed = options.onSpaceUsed ?? (() => {});
   }
 
   createVolume(request: CreateVolumeRequest, signal: AbortSignal): Promise<DriverVolume> {
-    return this.#measured('CreateVolume', signal, (call) => this.#driver.createVolume(request, call));
+    const made = this.#measured('CreateVolume', signal, (call) => this.#driver.createVolume(request, call));
+    return made.finally(this.#onSpaceUsed);
   }
 
   deleteVolume(request: DeleteVolumeRequest, signal: AbortSignal): Promise<void> {
-    return this.#measured('DeleteVolume', signal, (call) => this.#driver.deleteVolume(request, call));
+    const done = this.#measured('DeleteVolume', signal, (call) => this.#driver.deleteVolume(request, call));
+    return done.finally(this.#onSpaceUsed);
+  }
+
+  getCapacity(request: GetCapacityRequest, signal: AbortSignal): Promise<Capacity> {
+    return this.#measured('GetCapacity', signal, (call) => this.#driver.getCapacity(request, call));
   }
 
   async #measured<T>(

@@ -4,7 +4,7 @@ import type { Outcome } from '../kube/work-queue.ts';
 import type { ControllerCapability, CreateVolumeRequest, DriverVolume } from '../model/csi-driver.ts';
 import { formatBytes } from '../model/quantity.ts';
 import { statusCodeOf } from '../model/status-code.ts';
-import { selectedNode } from '../claims/annotations.ts';
+import { nodeLabel, selectedNode } from '../claims/annotations.ts';
 import { buildCreateRequest } from './build-create-request.ts';
 import { claimRefOf, logFacts, selectedNodeOf, uidOf } from '../claims/claim-facts.ts';
 import { bindsImmediately } from '../claims/class-facts.ts';
@@ -23,6 +23,7 @@ export interface ProvisioningOptions extends SavingOptions {
   readonly slow: SlowClaims;
   readonly capabilities: ReadonlySet<ControllerCapability>;
   readonly clusterUid?: string | undefined;
+  readonly immediateOnThisNode: boolean;
 }
 
 /** One attempt to give a claim its volume: ask the driver, look once more, write the PV. A crash anywhere is made good by the next. */
@@ -88,7 +89,9 @@ export class ClaimProvisioning {
     const className = storageClass.metadata.name;
     const uid = uidOf(claim);
     const text = describeDriverError(error);
-    const canMove = !bindsImmediately(storageClass) && selectedNodeOf(claim) !== undefined;
+    // a claim that binds at once goes back to placement; where there is none, it has nowhere else to go
+    const hasChooser = !bindsImmediately(storageClass) || !this.#options.immediateOnThisNode;
+    const canMove = hasChooser && selectedNodeOf(claim) !== undefined;
     const state = decideState(error, canMove);
     if (isInfeasible(error)) reports.infeasible(claim, className, text);
     else reports.failed(claim, className, text);
@@ -108,11 +111,13 @@ export class ClaimProvisioning {
     return { kind: 'retry', afterMs: slow.restMs(uid, uidOf(storageClass)) };
   }
 
-  /** This node cannot: the scheduler may choose another. Only for volumes that were certainly not made. */
+  /** This node cannot: the scheduler, or placement, may choose another. Only for volumes that were certainly not made. */
   async #reschedule({ claim }: Attempt, signal: AbortSignal): Promise<Outcome> {
     const { api, watches, log } = this.#options;
     const { name, namespace = '', resourceVersion } = (watches.claimByUid(uidOf(claim)) ?? claim).metadata;
-    const body = { metadata: { resourceVersion, annotations: { [selectedNode]: null } } };
+    const body = {
+      metadata: { resourceVersion, annotations: { [selectedNode]: null }, labels: { [nodeLabel]: null } },
+    };
     try {
       const moved = await api.patch(
         'PersistentVolumeClaim',
@@ -127,7 +132,7 @@ export class ClaimProvisioning {
       if (!isConflict(error)) throw error;
       return { kind: 'retry' };
     }
-    log.info(logFacts(claimRefOf(claim)), 'asked the scheduler for another node');
+    log.info(logFacts(claimRefOf(claim)), 'gave the claim back, for another node to be selected');
     return { kind: 'done' };
   }
 

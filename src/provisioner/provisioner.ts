@@ -4,18 +4,21 @@ import type { KubeApi } from '../kube/kube-api.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
-import type { CsiDriver } from '../model/csi-driver.ts';
+import type { ControllerCapability, CsiDriver } from '../model/csi-driver.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { nodeSegments } from '../model/topology.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
+import { nodeLabel } from '../claims/annotations.ts';
 import { uidOf } from '../claims/claim-facts.ts';
+import { CapacityPublisher } from './capacity/capacity-publisher.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
 import { VolumeDestruction } from './destroy-volume.ts';
 import { DriverCalls } from './driver-calls.ts';
 import { meetDriver, readClusterUid } from './first-contact.ts';
 import { Intents } from './intents.ts';
 import { OutcomeEvents } from './outcome-events.ts';
+import { SharedHandles } from './shared-handles.ts';
 import { SlowClaims } from './slow-claims.ts';
 import { sweepIntents, sweepMs } from './sweep-intents.ts';
 import { isOfDriver, type OwnSide } from '../claims/volume-facts.ts';
@@ -38,6 +41,10 @@ export interface ProvisionerSettings {
   readonly writePhase: boolean;
   /** whether Immediate claims that no node was chosen for are this node's */
   readonly immediateOnThisNode: boolean;
+  /** watch the claims and PVs with this node's label only, which a controller has to keep */
+  readonly scoped?: boolean;
+  /** where capacity objects are published; unset: nowhere */
+  readonly capacityNamespace?: string;
   /** unset: read from the API */
   readonly clusterUid?: string;
   readonly workers: number;
@@ -67,11 +74,12 @@ export class Provisioner {
   readonly #stopping = new AbortController();
   readonly #undo: (() => void)[] = [];
   #queues: readonly WorkQueue[] = [];
+  #capacity: CapacityPublisher | undefined;
 
   constructor(options: ProvisionerOptions) {
     this.#options = options;
-    this.#watches = new Watches(options);
-    const { driverName, nodeName } = options.settings;
+    const { driverName, nodeName, topologyValue, scoped = false } = options.settings;
+    this.#watches = new Watches({ ...options, ...(scoped ? { labelValue: topologyValue } : {}) });
     this.#recorder = new EventRecorder({ ...options, component: driverName, host: nodeName });
   }
 
@@ -114,7 +122,7 @@ export class Provisioner {
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the provisioner was stopped'));
     for (const undo of this.#undo.splice(0)) undo();
-    await Promise.all(this.#queues.map((queue) => queue.idle()));
+    await Promise.all([...this.#queues.map((queue) => queue.idle()), this.#capacity?.idle()]);
     const late = new AbortController();
     const cancel = this.#options.clock.after(flushMs, () => late.abort());
     await this.#recorder.flush(late.signal).finally(cancel);
@@ -128,12 +136,13 @@ export class Provisioner {
   /** Sets the gauges that are only worth computing for a scrape. */
   measure(): void {
     for (const queue of this.#queues) queue.measure();
+    this.#watches.measure(this.#options.metrics);
   }
 
   async #run(
     own: OwnSide,
     ledger: VolumeLedger | undefined,
-    capabilities: Awaited<ReturnType<CsiDriver['getControllerCapabilities']>>,
+    capabilities: ReadonlySet<ControllerCapability>,
     clusterUid: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
@@ -146,10 +155,13 @@ export class Provisioner {
       timeoutMs: settings.timeoutMs,
       clock,
       metrics,
+      // our own driver tells by itself
+      ...(ledger === undefined ? { onSpaceUsed: () => this.#capacity?.refresh() } : {}),
     });
     const intents = new Intents({ ledger, clusterUid, clock });
     const identity = `${clock.nowMs()}-${randomInt(10_000)}-${own.driverName}-${own.nodeName}`;
-    const shared = { ...this.#options, ...settings, watches, events, calls, own };
+    const sharedHandles = new SharedHandles({ api: this.#options.api, watches });
+    const shared = { ...this.#options, ...settings, watches, events, calls, own, sharedHandles };
     const claimLoop = new ClaimReconciler({
       ...shared,
       ledger,
@@ -179,15 +191,23 @@ export class Provisioner {
 
     this.#listen({ claims, volumes, intents, events, own });
     if (ledger !== undefined) {
-      const stop = ledger.onRemoved((volumeId) => {
+      const stopRemoved = ledger.onRemoved((volumeId) => {
         for (const volume of watches.volumesOfHandle(volumeId)) volumes.add(volume.metadata.name);
       });
-      this.#undo.push(stop);
+      const stopReleased = ledger.onReleased((volumeId) => {
+        for (const { metadata } of watches.volumesOfHandle(volumeId)) {
+          destruction.forgetTries(metadata.name);
+          volumes.forget(metadata.name);
+          volumes.add(metadata.name);
+        }
+      });
+      this.#undo.push(stopRemoved, stopReleased);
     }
     await watches.start(signal);
     sweepIntents(intents, (uid) => claims.add(uid), log, true);
     claims.start(signal);
     volumes.start(signal);
+    this.#publishCapacity({ own, ledger, capabilities, calls, signal });
     this.#queues = [claims, volumes];
     this.#every(sweepMs, () => sweepIntents(intents, (uid) => claims.add(uid), log, false));
     this.#every(resyncMs, () => {
@@ -199,6 +219,37 @@ export class Provisioner {
       { driver: own.driverName, node: own.nodeName, clusterUid, early: settings.early },
       'the provisioner runs',
     );
+    if (watches.isScoped) {
+      const label = `${nodeLabel}=${own.topologyValue}`;
+      log.info(
+        { label },
+        'only claims and PVs with this label are seen: a controller with --scoped keeps it',
+      );
+    }
+  }
+
+  #publishCapacity(parts: {
+    readonly own: OwnSide;
+    readonly ledger: VolumeLedger | undefined;
+    readonly capabilities: ReadonlySet<ControllerCapability>;
+    readonly calls: DriverCalls;
+    readonly signal: AbortSignal;
+  }): void {
+    const namespace = this.#options.settings.capacityNamespace;
+    if (namespace === undefined || !parts.capabilities.has('GET_CAPACITY')) return;
+    const capacity = new CapacityPublisher({
+      ...this.#options,
+      ...parts,
+      namespace,
+      classes: () => this.#watches.classes(),
+      events: this.#recorder,
+    });
+    this.#watches.onClass(({ previous, current }) => {
+      const drivers = [previous?.provisioner, current?.provisioner];
+      if (drivers.includes(parts.own.driverName)) capacity.refresh();
+    });
+    capacity.start(parts.signal);
+    this.#capacity = capacity;
   }
 
   /** Which news wake which work. */

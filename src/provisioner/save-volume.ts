@@ -10,6 +10,7 @@ import { buildPersistentVolume } from './build-persistent-volume.ts';
 import { logFacts, uidOf } from '../claims/claim-facts.ts';
 import type { ProvisionDecision } from './decide-provision.ts';
 import type { Intent } from './intents.ts';
+import { lookUpClaim } from './live-claim.ts';
 import { persistVolume } from './persist-volume.ts';
 import type { ProvisionReports } from './provision-reports.ts';
 import type { IntentSettler } from './settle-intent.ts';
@@ -60,9 +61,11 @@ export class VolumeSaving {
     const { watches, api, own, redecide, settler } = this.#options;
     const { storageClass, fsType, intent } = attempt;
     const log = this.#options.log.child({ ...logFacts(intent.claim), volumeId: volume.volumeId });
-    const claim = watches.claimByUid(uidOf(attempt.claim));
+    let claim = watches.claimByUid(uidOf(attempt.claim));
+    // it may only have lost its label meanwhile
+    if (claim === undefined && watches.isScoped) claim = await lookUpClaim(api, intent.claim, signal);
     // the next turn looks the claim up live
-    if (claim === undefined) return { kind: 'retry', afterMs: 0 };
+    if (claim === undefined || uidOf(claim) !== uidOf(attempt.claim)) return { kind: 'retry', afterMs: 0 };
     const again = redecide(claim, storageClass);
     if (again.kind !== 'provision') {
       log.info({}, `the claim changed while its volume was made: ${again.reason}`);

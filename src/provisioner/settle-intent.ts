@@ -12,6 +12,7 @@ import { decideState } from './decide-state.ts';
 import { describeDriverError, type DriverCalls } from './driver-calls.ts';
 import { identityOfContext, type Intent, type Intents } from './intents.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
+import type { SharedHandles } from './shared-handles.ts';
 import { standsFor, type OwnSide, type VolumeIdentity } from '../claims/volume-facts.ts';
 
 /** A POST without an answer may take effect for as long as an API server keeps a request. */
@@ -37,7 +38,7 @@ export class IntentSettler {
     why: string,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { api, own, volumesOfHandle, clock } = this.#options;
+    const { api, own, sharedHandles, clock } = this.#options;
     const log = this.#options.log.child(logFacts(intent.claim));
     const identity = await this.#identify(intent, signal);
     if (identity === 'unknown') return { kind: 'retry' };
@@ -45,11 +46,11 @@ export class IntentSettler {
 
     const name = volumeNameFor(intent.claim.uid);
     const named = await lookUp(api, name, signal);
-    const owner = [...(named === undefined ? [] : [named]), ...volumesOfHandle(identity.volumeId)].find(
-      (volume) => {
-        return standsFor(volume, identity, own.driverName);
-      },
-    );
+    const isOwner = (volume: PersistentVolume) => standsFor(volume, identity, own.driverName);
+    const owner =
+      named !== undefined && isOwner(named)
+        ? named
+        : (await sharedHandles.volumesOfHandle(identity.volumeId, signal)).find(isOwner);
     if (owner !== undefined) {
       log.info(
         { volumeId: identity.volumeId, persistentVolume: owner.metadata.name },
@@ -131,7 +132,7 @@ export interface SettlerOptions {
   readonly ledger?: VolumeLedger | undefined;
   readonly intents: Intents;
   readonly own: OwnSide;
-  readonly volumesOfHandle: (volumeId: string) => readonly PersistentVolume[];
+  readonly sharedHandles: SharedHandles;
   readonly events: OutcomeEvents;
   readonly clock: Clock;
   readonly log: Log;

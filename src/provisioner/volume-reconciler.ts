@@ -17,9 +17,11 @@ import {
   type ClaimFate,
   type ReclaimDecision,
 } from './decide-reclaim.ts';
+import { lookUpClaim } from './live-claim.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import type { VolumeDestruction } from './destroy-volume.ts';
 import type { OwnSide } from '../claims/volume-facts.ts';
+import type { SharedHandles } from './shared-handles.ts';
 import type { ClusterView } from './watches.ts';
 
 /** The watch brings what was in our way; this is only in case it does not. */
@@ -30,6 +32,7 @@ export interface VolumeReconcilerOptions {
   readonly watches: ClusterView;
   readonly own: OwnSide;
   readonly destruction: VolumeDestruction;
+  readonly sharedHandles: SharedHandles;
   readonly events: OutcomeEvents;
   /** whether a volume may hold data; VolumeLedger's, or always true */
   readonly wasUsed: (volumeId: string) => boolean;
@@ -72,19 +75,20 @@ export class VolumeReconciler {
     if (this.#decide(known).kind === 'ignore' || this.#options.destruction.isDone(known))
       return { kind: 'done' };
     const volume = await this.#syncFinalizer(known, signal);
-    const decision = this.#decide(volume);
+    const decision = await this.#decideSharing(volume, signal);
     if (decision.kind !== 'reclaim') return this.#leave(volume, decision, signal);
 
-    const inStore = this.#options.watches.claim(decision.claim);
-    if (inStore !== undefined && uidOf(inStore) === decision.claim.uid) {
-      const fate = this.#fateOf(inStore, decision, volume);
+    // a mark that has to be taken off again would wake this PV, again and again
+    const claim = await this.#knownClaim(decision.claim, signal);
+    if (claim !== undefined && uidOf(claim) === decision.claim.uid) {
+      const fate = this.#fateOf(claim, decision, volume);
       if (fate.kind !== 'gone') return this.#claimThere(volume, fate, signal);
     }
     const marked = await this.#mark(volume, decision.claim, signal);
     // the answer is the PV as it is: somebody may have thought better of it
     const now = this.#decide(marked);
     if (now.kind !== 'reclaim') return this.#leave(marked, now, signal);
-    const live = await this.#lookUp(now.claim, signal);
+    const live = await lookUpClaim(this.#options.api, now.claim, signal);
     const fate = this.#fateOf(live, now, marked);
     if (fate.kind !== 'gone') return this.#claimThere(marked, fate, signal);
     this.#options.log.info(
@@ -114,6 +118,21 @@ export class VolumeReconciler {
     return decideReclaim(volume, own, handle === undefined ? [] : watches.volumesOfHandle(handle));
   }
 
+  /** The same, after a look at whatever else may stand for the data. */
+  async #decideSharing(volume: PersistentVolume, signal: AbortSignal): Promise<ReclaimDecision> {
+    const { own, watches, sharedHandles } = this.#options;
+    const decision = this.#decide(volume);
+    if (decision.kind !== 'reclaim' || !watches.isScoped) return decision;
+    return decideReclaim(volume, own, await sharedHandles.volumesOfHandle(decision.volumeId, signal));
+  }
+
+  /** From the store, else, where the store holds only claims with this node's label, from the API server. */
+  async #knownClaim(claim: ClaimRef, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined> {
+    const { watches, api } = this.#options;
+    const inStore = watches.claim(claim);
+    return inStore === undefined && watches.isScoped ? lookUpClaim(api, claim, signal) : inStore;
+  }
+
   async #syncFinalizer(volume: PersistentVolume, signal: AbortSignal): Promise<PersistentVolume> {
     const { kind } = decideFinalizer(volume);
     if (kind === 'keep') return volume;
@@ -131,6 +150,8 @@ export class VolumeReconciler {
     }
     const isGoing = volume.metadata.deletionTimestamp !== undefined;
     if (decision.kind !== 'ignore' && !isGoing) await this.#unmark(volume, signal);
+    // the end of a PV without the label is not heard of
+    if (decision.kind === 'shared' && this.#options.watches.isScoped) return { kind: 'retry' };
     return { kind: 'done' };
   }
 
@@ -171,15 +192,5 @@ export class VolumeReconciler {
     const patched = await api.patch('PersistentVolume', { name: volume.metadata.name }, patch, signal);
     watches.putVolume(patched);
     return patched;
-  }
-
-  async #lookUp(claim: ClaimRef, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined> {
-    const { namespace, name } = claim;
-    try {
-      return await this.#options.api.get('PersistentVolumeClaim', { namespace, name }, signal);
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
   }
 }

@@ -1,15 +1,21 @@
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { KubeObject, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import { Reflector } from '../kube/reflector.ts';
+import { isAtLeast } from '../kube/resource-version.ts';
 import { keyOf, ObjectStore } from '../kube/store.ts';
 import type { Clock } from '../model/clock.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
+import { nodeLabel } from '../claims/annotations.ts';
 import { claimKey, classNameOf, uidOf } from '../claims/claim-facts.ts';
 import { classNameOfVolume, isFree } from '../claims/volume-facts.ts';
 
-/** What the loops know of the cluster without asking: possibly a moment old, never half a change. */
+/**
+ * What the loops know of the cluster without asking: possibly a moment old, never half a change. Where it is scoped it holds of claims
+ * and PVs only those with this node's label: what is absent here may be there, and has to be looked up before anything follows from it.
+ */
 export interface ClusterView {
+  readonly isScoped: boolean;
   claim(key: { readonly namespace: string; readonly name: string }): PersistentVolumeClaim | undefined;
   claimByUid(uid: string): PersistentVolumeClaim | undefined;
   claimsOfClass(className: string): readonly PersistentVolumeClaim[];
@@ -49,6 +55,8 @@ export class Watches implements ClusterView {
     handle: ({ spec: { csi } }) => (csi === undefined ? [] : [csi.volumeHandle]),
   });
   readonly #classes = new ObjectStore<StorageClass>();
+  /** the label's value that claims and PVs are watched by; unset: all are */
+  readonly #labelValue: string | undefined;
   readonly #claimReflector: Reflector<'PersistentVolumeClaim'>;
   readonly #volumeReflector: Reflector<'PersistentVolume'>;
   readonly #classReflector: Reflector<'StorageClass'>;
@@ -58,21 +66,40 @@ export class Watches implements ClusterView {
     readonly clock: Clock;
     readonly log: Log;
     readonly metrics: Metrics;
+    /** watch claims and PVs with this value of the label `loam.dev/node` only */
+    readonly labelValue?: string;
   }) {
     const project = withoutLastApplied;
+    this.#labelValue = options.labelValue;
+    const list = this.#labelValue === undefined ? {} : { labelSelector: `${nodeLabel}=${this.#labelValue}` };
     this.#claimReflector = new Reflector({
       ...options,
       kind: 'PersistentVolumeClaim',
+      list,
       store: this.#claims,
       project,
     });
     this.#volumeReflector = new Reflector({
       ...options,
       kind: 'PersistentVolume',
+      list,
       store: this.#volumes,
       project,
     });
     this.#classReflector = new Reflector({ ...options, kind: 'StorageClass', store: this.#classes, project });
+  }
+
+  get isScoped(): boolean {
+    return this.#labelValue !== undefined;
+  }
+
+  /** Sets the gauges of what is held in memory. */
+  measure(metrics: Metrics): void {
+    for (const [kind, { size }] of [
+      ['PersistentVolumeClaim', this.#claims],
+      ['PersistentVolume', this.#volumes],
+    ] as const)
+      metrics.gauge('loam_watched_objects', { kind }, size);
   }
 
   onClaim(handler: Handler<PersistentVolumeClaim>): void {
@@ -122,6 +149,10 @@ export class Watches implements ClusterView {
     return this.#classes.get(classNameOf(claim));
   }
 
+  classes(): Iterable<StorageClass> {
+    return this.#classes.list();
+  }
+
   volume(name: string): PersistentVolume | undefined {
     return this.#volumes.get(name);
   }
@@ -145,11 +176,20 @@ export class Watches implements ClusterView {
   }
 
   putClaim(claim: PersistentVolumeClaim): void {
-    this.#claims.put(claim);
+    this.#put(this.#claims, claim);
   }
 
   putVolume(volume: PersistentVolume): void {
-    this.#volumes.put(volume);
+    this.#put(this.#volumes, volume);
+  }
+
+  /** An answer without the label leaves the store, as it leaves the watch, which would never say when it is gone. */
+  #put<T extends KubeObject>(store: ObjectStore<T>, object: T): void {
+    const { labels, resourceVersion } = object.metadata;
+    if (this.#labelValue === undefined || labels?.[nodeLabel] === this.#labelValue) return store.put(object);
+    const known = store.get(keyOf(object));
+    if (known !== undefined && !isAtLeast(known.metadata.resourceVersion, resourceVersion))
+      store.remove(keyOf(object));
   }
 
   #all(): readonly Reflector<'PersistentVolumeClaim' | 'PersistentVolume' | 'StorageClass'>[] {

@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { connectCsiDriver } from '../csi/client.ts';
 import { startCsiServer } from '../csi/server.ts';
@@ -11,7 +12,11 @@ import { MetricsRegistry } from '../observe/metrics.ts';
 import { watchProcess } from '../observe/process-metrics.ts';
 import { type Check, startStatusServer } from '../observe/status-server.ts';
 import { Provisioner } from '../provisioner/provisioner.ts';
+import { checkPools } from './check-pools.ts';
+import type { InlineSettings } from '../volumes/inline-environment.ts';
 import { Closers } from './closers.ts';
+import type { Measure } from './start-placement.ts';
+import { untilAborted } from './until-aborted.ts';
 import { version } from './version.ts';
 import { type ProcessContext, startVolumeStack, type VolumeStack } from './volume-stack.ts';
 
@@ -19,13 +24,16 @@ import { type ProcessContext, startVolumeStack, type VolumeStack } from './volum
 const driverTimeoutMs = 10_000;
 const workers = 32;
 
+/** What else runs in a node's process (`loam all`). */
+export type Beside = (config: Config, context: ProcessContext, checks: Check[], closers: Closers) => Measure;
+
 /**
  * One node's whole process: the CSI services, kubelet's registration, the provisioner and the status server. Resolves when
  * everything is closed, after the signal has aborted.
  *
  * What the kubelet needs comes first: unmounts have to be served while the API server is away.
  */
-export async function runNode(config: Config, signal: AbortSignal): Promise<void> {
+export async function runNode(config: Config, signal: AbortSignal, beside?: Beside): Promise<void> {
   const log = createLog(config.logLevel, { node: config.nodeName });
   const metrics = new MetricsRegistry();
   metrics.gauge('loam_build_info', { version }, 1);
@@ -42,20 +50,31 @@ export async function runNode(config: Config, signal: AbortSignal): Promise<void
     }
     const starting: Check = { name: 'start', kind: 'ready', problem: () => 'pools are being recovered' };
     checks.push(starting);
-    const stack = await startVolumeStack(config, version, context);
+    const stack = await startVolumeStack({ ...config, inline: inlineOf(config) }, version, context);
     closers.add('volumes', () => stack.stop());
-    checks.push({ name: 'pools', kind: 'ready', problem: () => poolProblem(stack) });
+    checks.push(
+      checkPools({
+        isAnyOpen: () => stack.controller.isReady(),
+        unavailable: () => stack.pools.unavailable(),
+      }),
+    );
     await serveCsi(config, stack, context, checks, closers);
     if (config.kube !== undefined) {
       const provisioner = startProvisioner(config, stack, context, checks, closers);
       metrics.onCollect(() => provisioner.measure());
+      if (beside !== undefined) metrics.onCollect(beside(config, context, checks, closers));
     }
     checks.splice(checks.indexOf(starting), 1);
-    await aborted(signal);
+    await untilAborted(signal);
     log.info({}, 'shutting down');
   } finally {
     await closers.close();
   }
+}
+
+/** Staged beside the CSI socket: that folder is kubelet's, too, and mounts in it outlive our container. */
+function inlineOf({ inlineMaxBytes, csiSocketPath }: Config): InlineSettings {
+  return { maxBytes: inlineMaxBytes, stagingFolder: join(dirname(csiSocketPath), 'inline') };
 }
 
 async function serveCsi(
@@ -121,6 +140,8 @@ function startProvisioner(
       early: config.early,
       writePhase: config.writePhase,
       immediateOnThisNode: config.immediateOnThisNode,
+      scoped: config.scoped,
+      ...(config.capacity ? { capacityNamespace: config.namespace } : {}),
       workers,
       timeoutMs: driverTimeoutMs,
     },
@@ -136,17 +157,4 @@ function startProvisioner(
     if (!signal.aborted) log.error({ error }, 'the provisioner does not run');
   });
   return provisioner;
-}
-
-function poolProblem({ pools, controller }: VolumeStack): string | undefined {
-  if (controller.isReady()) return undefined;
-  const missing = pools.unavailable().map(({ name, why }) => `${name}: ${why}`);
-  return missing.length === 0 ? 'no pool is configured' : missing.join('; ');
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

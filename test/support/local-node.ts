@@ -20,7 +20,7 @@ export const adapterNames = ['process', 'socket'] as const;
 export type AdapterName = (typeof adapterNames)[number];
 
 export interface LocalNodeOptions {
-  readonly plane: ControlPlane;
+  readonly plane: Pick<ControlPlane, 'kubeconfigPath'>;
   /** sockets and state go below it, and the pools that are not named by path */
   readonly folder: string;
   readonly driverName: string;
@@ -35,6 +35,9 @@ export interface LocalNodeOptions {
   readonly early?: boolean;
   readonly writePhase?: boolean;
   readonly immediate?: boolean;
+  readonly scoped?: boolean;
+  /** unset: no capacity is published */
+  readonly capacityNamespace?: string;
 }
 
 /** One node's driver and provisioner in the test's own process, composed as `loam node` is, with a gate before the driver. */
@@ -128,6 +131,10 @@ export class LocalNode implements AsyncDisposable {
           early: options.early ?? true,
           writePhase: options.writePhase ?? true,
           immediateOnThisNode: options.immediate ?? true,
+          scoped: options.scoped ?? false,
+          ...(options.capacityNamespace === undefined
+            ? {}
+            : { capacityNamespace: options.capacityNamespace }),
           workers: 32,
           timeoutMs: 10_000,
         },

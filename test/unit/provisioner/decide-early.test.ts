@@ -114,6 +114,7 @@ const breaks: Record<EarlyObstacle, ((good: EarlyFacts) => EarlyFacts)[]> = {
       freeVolumes: [{ ...free, status: {} }],
     }),
   ],
+  'scoped-watches': [(good) => ({ ...good, watchesAreScoped: true })],
   'stale-watches': [(good) => ({ ...good, watchesAreLive: false })],
 };
 

@@ -24,7 +24,51 @@ describe('a driver that cannot delete yet', () => {
     ]);
     world.driver.inUse.clear();
     await world.pass(30_000);
-    world.expectGone();
+    world.expectNothingLeft();
+  });
+
+  it('is no news for half a minute, which is what a claim deleted with its pod may take', async () => {
+    await world.start();
+    await world.bound();
+    world.driver.inUse.add('pvc-uid-1');
+    world.deleteClaim();
+    await world.pass(29_000);
+    expect(world.driver.deletes.length).toBeGreaterThan(4);
+    expect(world.events().join()).not.toMatch(/VolumeFailedDelete/);
+    await world.pass(1_000);
+    expect(world.events().join()).toMatch(/VolumeFailedDelete/);
+  });
+
+  it('is asked again at once when the node has let the volume go, and patiently from the start if in vain', async () => {
+    await world.start();
+    await world.bound();
+    world.driver.inUse.add('pvc-uid-1');
+    world.deleteClaim();
+    await world.pass(5 * 60_000);
+    const before = world.driver.deletes.length;
+    world.driver.released.tell('pvc-uid-1');
+    await world.pass(0);
+    expect(world.driver.deletes.length).toBe(before + 1);
+    await world.pass(1_000);
+    expect(world.driver.deletes.length).toBe(before + 2);
+    world.driver.inUse.clear();
+    world.driver.released.tell('pvc-uid-1');
+    await world.pass(0);
+    world.expectNothingLeft();
+  });
+
+  it('that comes to fail otherwise is asked at once with its back-off forgotten when the volume is let go', async () => {
+    await world.start();
+    await world.bound();
+    world.driver.onDelete = () => {
+      throw new CsiError('INTERNAL', 'disk');
+    };
+    world.deleteClaim();
+    await world.pass(5 * 60_000);
+    const before = world.driver.deletes.length;
+    world.driver.released.tell('pvc-uid-1');
+    await world.pass(1_000);
+    expect(world.driver.deletes.length).toBe(before + 2);
   });
 
   it('is asked again within seconds where it was only busy, with an unmount for example', async () => {
@@ -36,7 +80,7 @@ describe('a driver that cannot delete yet', () => {
     expect(world.volume()).toBeDefined();
     world.driver.removing.clear();
     await world.pass(4_000);
-    world.expectGone();
+    world.expectNothingLeft();
   });
 
   it('wakes the loop when the last byte is gone', async () => {
@@ -49,7 +93,7 @@ describe('a driver that cannot delete yet', () => {
     const before = world.clock.nowMs();
     world.driver.finishRemoval('pvc-uid-1');
     await world.pass(0);
-    world.expectGone();
+    world.expectNothingLeft();
     expect(world.clock.nowMs()).toBe(before);
     expect(world.events().join()).not.toMatch(/VolumeFailedDelete/);
   });
@@ -63,7 +107,7 @@ describe('a driver that cannot delete yet', () => {
     };
     world.deleteClaim();
     await world.pass(3_000);
-    world.expectGone();
+    world.expectNothingLeft();
     expect(world.counted).toContain('controller_persistentvolume_delete_failed_total');
     expect(world.events().join()).toMatch(/VolumeFailedDelete: rpc error: code = Internal desc = disk/);
   });
@@ -100,7 +144,7 @@ describe('an API that fails in the middle of reclaiming', () => {
           else world.api.before('remove', 'PersistentVolume', arm);
           world.deleteClaim();
           await world.pass(5_000);
-          world.expectGone();
+          world.expectNothingLeft();
         });
       }
     }
