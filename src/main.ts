@@ -1,29 +1,30 @@
 #!/usr/bin/env node
+import type { Config } from './config/config.ts';
 import { ConfigError } from './config/config-error.ts';
 import { describeSettings, readConfig } from './config/read-config.ts';
 import { messageOf } from './model/errors.ts';
-import { runNode } from './roles/run-node.ts';
 import { version } from './roles/version.ts';
 
 const usage = `loam <command> [flags]
 
-  node      the DaemonSet's process: CSI services, kubelet registration, provisioner
-  all       the same, for clusters of one node
-  demo      the whole story on an embedded control plane; needs no cluster and no root
+  node        the DaemonSet's process: CSI services, kubelet registration, provisioner
+  controller  the Deployment's process: chooses nodes for claims, takes claims back from nodes that are gone
+  all         node and controller in one process, for clusters of one node
+  demo        the whole story on an embedded control plane; needs no cluster and no root
   version
 
-flags of node and all:
+flags of node, controller and all:
 ${describeSettings()}`;
 
 async function main([command = 'help', ...argv]: readonly string[]): Promise<number> {
   switch (command) {
     case 'node':
+    case 'controller':
     case 'all':
       if (argv.includes('--help')) break;
-      await runNode(readConfig(argv), untilTold());
+      await run(command, readConfig(argv), untilTold());
       return 0;
     case 'demo': {
-      // loaded only when asked for: the DaemonSet's process does not pay for it
       const { demo } = await import('./cli/demo/run-demo.ts');
       return demo(argv);
     }
@@ -41,6 +42,20 @@ async function main([command = 'help', ...argv]: readonly string[]): Promise<num
   }
   console.log(usage);
   return 0;
+}
+
+/** Each role is loaded only when asked for: no process pays for another's. */
+async function run(role: 'node' | 'controller' | 'all', config: Config, signal: AbortSignal): Promise<void> {
+  if (role === 'controller') {
+    const { runController } = await import('./roles/run-controller.ts');
+    return runController(config, signal);
+  }
+  const { runNode } = await import('./roles/run-node.ts');
+  if (role === 'node') return runNode(config, signal);
+  const { startPlacement } = await import('./roles/start-placement.ts');
+  // one who decides is enough; without published capacity placement could not
+  const immediateOnThisNode = config.immediateOnThisNode && !config.capacity;
+  return runNode({ ...config, immediateOnThisNode }, signal, startPlacement);
 }
 
 /** Aborts on the first SIGTERM or SIGINT; a second one ends the process at once. */

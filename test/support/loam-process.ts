@@ -9,6 +9,8 @@ const projectRoot = join(import.meta.dirname, '../..');
 export const imageFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=1', '--no-opt'];
 
 interface LoamOptions {
+  /** `node` unless told; a controller has no use for pools */
+  readonly role?: 'node' | 'controller' | 'all';
   /** sockets, state and logs go below it */
   readonly folder: string;
   /** as the flag takes them; their folders are made where they are missing */
@@ -22,7 +24,7 @@ interface LoamOptions {
   readonly until?: 'ready' | 'served';
 }
 
-/** A real `loam node` in a process of its own, that tests may kill and start again on the same folder. */
+/** A real `loam node`, or another role, in a process of its own, that tests may kill and start again on the same folder. */
 export class LoamProcess implements AsyncDisposable {
   readonly csiSocketPath: string;
   readonly observeAddress: string;
@@ -37,6 +39,7 @@ export class LoamProcess implements AsyncDisposable {
   /** Resolves when `/readyz` says so: socket served, pools recovered, watches synced. */
   static async start(options: LoamOptions): Promise<LoamProcess> {
     const { folder, pools, kubeconfigPath, nodeName = 'node-a', bundled = false, flags = [] } = options;
+    const { role = 'node' } = options;
     mkdirSync(folder, { recursive: true });
     for (const pool of pools) mkdirSync(pool.replace(/^[^=]*=|,.*$/g, ''), { recursive: true });
     const [port = 0] = await freePorts(1);
@@ -49,7 +52,7 @@ export class LoamProcess implements AsyncDisposable {
       join(projectRoot, 'node_modules/.bin/node'),
       [
         ...entry,
-        'node',
+        role,
         ...pools.map((pool) => `--pool=${pool}`),
         `--node-name=${nodeName}`,
         `--csi-socket=${csiSocketPath}`,

@@ -1,0 +1,268 @@
+import { nodeLabel, selectedNode } from '../claims/annotations.ts';
+import { namesClaim } from '../claims/volume-facts.ts';
+import { claimRefOf, logFacts, selectedNodeOf, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
+import { isConflict, isNotFound } from '../kube/api-error.ts';
+import type { KubeApi, ObjectKey } from '../kube/kube-api.ts';
+import type { KindName } from '../kube/kinds.ts';
+import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
+import type { Outcome } from '../kube/work-queue.ts';
+import type { Clock } from '../model/clock.ts';
+import type { Log } from '../model/log.ts';
+import { sizeOf } from './claim-size.ts';
+import { decideAdvice, decideNode, promiseMs, mayPublishSoon, type NodeDecision } from './decide-node.ts';
+import { decideRelease, type ReleaseCause } from './decide-release.ts';
+import { decideTurn, type Turn } from './decide-turn.ts';
+import { describeNowhere } from './describe-nowhere.ts';
+import { type NodeState, nodeStateOf } from './node-state.ts';
+import type { PlacementReports } from './placement-reports.ts';
+import type { Survey } from './survey.ts';
+import type { Watches } from './watches.ts';
+
+/** How long capacity objects of a class may be missing before its claims are told so: nodes that start need a moment. */
+const unpublishedMs = 5_000;
+/** How long a claim waits for them where others are there: who makes a class makes its first claims in the same breath. */
+const spreadMs = 1_000;
+/** Our own promises are kept or broken within a second or two; nobody needs to hear of them before. */
+const promisesSettleMs = 1_000;
+
+export interface PlacementReconcilerOptions {
+  readonly api: KubeApi;
+  readonly watches: Watches;
+  readonly survey: Survey;
+  readonly reports: PlacementReports;
+  readonly driverName: string;
+  readonly unreachableAfterMs: number;
+  readonly scoped?: boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Finds a node for one claim, or sees that the node which it waits for is there. Its key is the claim's uid. */
+export class PlacementReconciler {
+  readonly #options: PlacementReconcilerOptions;
+  /** claims that no node can have, by class: news of nodes wake them */
+  readonly #stranded = new Map<string, string>();
+  /** claims of which it is too early to say, by class: the first capacity objects wake them */
+  readonly #unjudged = new Map<string, string>();
+  readonly #unpublishedSince = new Map<string, number>();
+
+  constructor(options: PlacementReconcilerOptions) {
+    this.#options = options;
+  }
+
+  /** Claims that no node could have when they were last looked at, with their classes. */
+  stranded(): ReadonlyMap<string, string> {
+    return this.#stranded;
+  }
+
+  /** Claims that news of capacity may help, each with its class. */
+  *waiting(): Iterable<readonly [claimUid: string, className: string]> {
+    yield* this.#stranded;
+    yield* this.#unjudged;
+  }
+
+  async reconcile(claimUid: string, signal: AbortSignal): Promise<Outcome> {
+    const { watches, survey, reports, driverName } = this.#options;
+    this.#unjudged.delete(claimUid);
+    const claim = watches.claimByUid(claimUid);
+    if (claim === undefined) {
+      this.#stranded.delete(claimUid);
+      reports.forget(claimUid);
+      survey.forget(claimUid);
+      return { kind: 'done' };
+    }
+    const turn = decideTurn({
+      claim,
+      storageClass: watches.classOf(claim),
+      driverName,
+      existing: watches.volume(volumeNameFor(claimUid)),
+      claimVolumes: watches.volumesNaming(claim),
+      freeVolumes: watches.freeVolumesFor(claim),
+      afterCallOnly: this.#options.scoped === true,
+    });
+    if (turn.kind !== 'place' && turn.kind !== 'advise') this.#stranded.delete(claimUid);
+    return this.#follow(turn, claim, signal);
+  }
+
+  async #follow(turn: Turn, claim: PersistentVolumeClaim, signal: AbortSignal): Promise<Outcome> {
+    const { reports, log, survey } = this.#options;
+    switch (turn.kind) {
+      case 'ignore':
+        log.debug({ ...logFacts(claimRefOf(claim)), reason: turn.reason }, 'not for placement');
+        reports.forget(uidOf(claim));
+        survey.settled(uidOf(claim));
+        return { kind: 'done' };
+      case 'refuse':
+        return {
+          kind: 'retry',
+          afterMs: reports.cannotBeHad(claim, { text: turn.reason, kind: turn.reason }),
+        };
+      case 'guard':
+        return this.#guard(claim, turn.nodeName, signal);
+      case 'advise': {
+        const facts = survey.factsFor(claim, turn.storageClass);
+        const decision = decideAdvice(facts);
+        if (decision.kind === 'nowhere') return this.#strand(decision, claim, turn.storageClass);
+        this.#stranded.delete(uidOf(claim));
+        if (facts.candidates.every(({ room }) => room === undefined))
+          this.#unjudged.set(uidOf(claim), turn.storageClass.metadata.name);
+        reports.forget(uidOf(claim));
+        return { kind: 'done' };
+      }
+      case 'place': {
+        const facts = survey.factsFor(claim, turn.storageClass);
+        const decision = decideNode(facts);
+        if (decision.kind === 'nowhere') return this.#strand(decision, claim, turn.storageClass);
+        const className = turn.storageClass.metadata.name;
+        const restMs = this.#unpublishedRestMs(className, !mayPublishSoon(facts), spreadMs);
+        if (restMs > 0) {
+          this.#unjudged.set(uidOf(claim), className);
+          return { kind: 'retry', afterMs: restMs };
+        }
+        this.#stranded.delete(uidOf(claim));
+        return this.#place(claim, decision.node, decision.reason, signal);
+      }
+    }
+  }
+
+  async #place(
+    claim: PersistentVolumeClaim,
+    node: NodeState,
+    reason: string,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { survey, reports } = this.#options;
+    // before anything is awaited: the next claim's decision has to know
+    survey.promise(claim, node.name);
+    // a patch without an answer may have taken effect: then the watch says so, and the promise runs out by itself
+    if (await this.#select(claim, node, signal)) {
+      reports.placed(claim, node.name, reason);
+      return { kind: 'done' };
+    }
+    survey.promised.end(uidOf(claim));
+    reports.overtaken();
+    // the watch brings what has changed, and with it the next try
+    return { kind: 'retry' };
+  }
+
+  /** No node, for now: its owner is told, and news of nodes bring it back. */
+  #strand(
+    decision: Extract<NodeDecision, { kind: 'nowhere' }>,
+    claim: PersistentVolumeClaim,
+    storageClass: StorageClass,
+  ): Outcome {
+    const { reports } = this.#options;
+    const className = storageClass.metadata.name;
+    this.#stranded.set(uidOf(claim), className);
+    const { verdicts, againInMs } = decision;
+    const isPublished =
+      verdicts.some(({ candidate }) => candidate.room !== undefined) &&
+      verdicts.every(({ obstacle }) => obstacle !== 'unpublished');
+    const restMs = this.#unpublishedRestMs(className, isPublished, unpublishedMs);
+    if (restMs > 0) return { kind: 'retry', afterMs: restMs };
+    // others' claims are on their way to the room that is there: what is left of it shows in a moment
+    if (verdicts.some(({ obstacle }) => obstacle === 'promised')) {
+      // hundreds that wait for the same room need not look at it together every second
+      const afterMs = promisesSettleMs * (1 + this.#stranded.size / 100);
+      return { kind: 'retry', afterMs: Math.min(afterMs, promiseMs) };
+    }
+    const repeatInMs = reports.cannotBeHad(claim, describeNowhere(verdicts, sizeOf(claim), className));
+    return { kind: 'retry', afterMs: Math.min(repeatInMs, againInMs ?? repeatInMs) };
+  }
+
+  /** How long to wait until it counts that some nodes, or all, publish nothing for a class. */
+  #unpublishedRestMs(className: string, isPublished: boolean, patienceMs: number): number {
+    if (isPublished) {
+      this.#unpublishedSince.delete(className);
+      return 0;
+    }
+    const nowMs = this.#options.clock.nowMs();
+    const sinceMs = this.#unpublishedSince.get(className) ?? nowMs;
+    this.#unpublishedSince.set(className, sinceMs);
+    return sinceMs + patienceMs - nowMs;
+  }
+
+  async #guard(claim: PersistentVolumeClaim, nodeName: string, signal: AbortSignal): Promise<Outcome> {
+    const { survey, clock, unreachableAfterMs, reports, log } = this.#options;
+    const decision = decideRelease({
+      nodeName,
+      node: survey.nodeState(nodeName),
+      ...survey.absenceOf(nodeName),
+      selectedSinceMs: survey.selectedSinceMs(uidOf(claim)),
+      // looked up below
+      hasVolume: false,
+      nowMs: clock.nowMs(),
+      unreachableAfterMs,
+    });
+    if (decision.kind === 'keep') return { kind: 'done' };
+    log.debug({ ...logFacts(claimRefOf(claim)), reason: decision.reason }, 'its node is away');
+    if (decision.kind === 'wait') return { kind: 'retry', afterMs: decision.afterMs };
+    // all that was known may be a moment old, and this is not to be done on an old memory
+    const live = await this.#lookUp(claim, nodeName, decision.cause, signal);
+    if (live === undefined) return { kind: 'retry' };
+    const { resourceVersion } = live.metadata;
+    const body = {
+      metadata: { resourceVersion, annotations: { [selectedNode]: null }, labels: { [nodeLabel]: null } },
+    };
+    if (!(await this.#patch(live, body, signal))) return { kind: 'retry' };
+    reports.released(claim, decision.cause, decision.reason);
+    return { kind: 'done' };
+  }
+
+  /** The claim as it is now, if it still waits for this node and has no volume, and the node has not come back. */
+  async #lookUp(
+    claim: PersistentVolumeClaim,
+    nodeName: string,
+    cause: ReleaseCause,
+    signal: AbortSignal,
+  ): Promise<PersistentVolumeClaim | undefined> {
+    const { namespace = '', name } = claim.metadata;
+    const [live, volume, node] = await Promise.all([
+      this.#find('PersistentVolumeClaim', { namespace, name }, signal),
+      this.#find('PersistentVolume', { name: volumeNameFor(uidOf(claim)) }, signal),
+      this.#find('Node', { name: nodeName }, signal),
+    ]);
+    const isBack =
+      node !== undefined &&
+      (cause === 'node-gone' ||
+        (cause === 'not-ready' && nodeStateOf(node, undefined, this.#options.driverName).isReady));
+    const isSame = live !== undefined && uidOf(live) === uidOf(claim) && selectedNodeOf(live) === nodeName;
+    if (!isSame || (live.spec.volumeName ?? '') !== '' || volume !== undefined || isBack) return undefined;
+    const reserved = this.#options.watches.volumesNaming(live).some((other) => namesClaim(other, live));
+    return reserved ? undefined : live;
+  }
+
+  async #find<K extends KindName>(kind: K, key: ObjectKey, signal: AbortSignal) {
+    try {
+      return await this.#options.api.get(kind, key, signal);
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  #select(claim: PersistentVolumeClaim, node: NodeState, signal: AbortSignal): Promise<boolean> {
+    const body = {
+      metadata: {
+        resourceVersion: claim.metadata.resourceVersion,
+        annotations: { [selectedNode]: node.name },
+        labels: { [nodeLabel]: node.topologyValue },
+      },
+    };
+    return this.#patch(claim, body, signal);
+  }
+
+  /** @returns false where somebody else has changed the claim, or deleted it */
+  async #patch(claim: PersistentVolumeClaim, body: object, signal: AbortSignal): Promise<boolean> {
+    const { api, watches } = this.#options;
+    const { name, namespace = '' } = claim.metadata;
+    try {
+      const key = { namespace, name };
+      watches.putClaim(await api.patch('PersistentVolumeClaim', key, { type: 'merge', body }, signal));
+      return true;
+    } catch (error) {
+      if (isConflict(error) || isNotFound(error)) return false;
+      throw error;
+    }
+  }
+}
