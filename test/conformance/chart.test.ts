@@ -8,6 +8,7 @@ import { lintChart, manifestPath, renderChart } from '../support/chart.ts';
 import { whyNoGo } from '../support/go-tools.ts';
 import { ofKind, parseManifests } from '../support/manifests.ts';
 
+const scopedAlone = ['--set', 'scoped=true,controller.enabled=false'];
 const noGo = await whyNoGo();
 const committed = readFileSync(manifestPath, 'utf8');
 
@@ -25,12 +26,23 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
     ['an unknown key of a pool', ['--set', 'pools[0].overcomit=2'], /overcomit/],
     ['no pool', ['--set-json', 'pools=[]'], /pools/],
     ['a pool without a path', ['--set-json', 'pools=[{"name":"a"}]'], /path/],
-    ['a pool at /', ['--set', 'pools[0].path=/'], /pools/],
-    ['a pool path with ..', ['--set', 'pools[0].path=/a/../etc'], /pools/],
-    ['a pool path that would become options', ['--set', 'pools[0].path=/a\\,init=false'], /pools/],
+    ['a pool at /', ['--set', 'pools[0].name=a,pools[0].path=/'], /pools\/0\/path/],
+    ['a pool path with ..', ['--set', 'pools[0].name=a,pools[0].path=/a/../etc'], /pools\/0\/path/],
+    [
+      'a pool path that would become options',
+      ['--set', 'pools[0].name=a,pools[0].path=/a\\,init=false'],
+      /pools\/0\/path/,
+    ],
+    // no mount of a container may have one
+    ['a pool path with a colon', ['--set', 'pools[0].name=a,pools[0].path=/a:b'], /pools\/0\/path/],
     ['a relative kubelet folder', ['--set', 'kubeletDir=var/lib/kubelet'], /kubeletDir/],
     ['a log level that is none', ['--set', 'settings.logLevel=loud'], /logLevel/],
     ['text for a switch', ['--set-string', 'settings.early=yes'], /early/],
+    ['a switch that the controller replaced', ['--set', 'settings.immediate=true'], /immediate/],
+    ['no replica of the controller', ['--set', 'controller.replicas=0'], /replicas/],
+    ['a time without a unit', ['--set-string', 'controller.unreachableAfter=300'], /unreachableAfter/],
+    ['an inline size that is none', ['--set', 'inline.maxSize=much'], /maxSize/],
+    ['nodes that see their label only and nobody to keep it', scopedAlone, /controller/],
     ['an unknown class', ['--set', 'storageClasses.fast.create=true'], /fast/],
   ])('refuses %s', async (_, flags, message) => {
     await expect(renderChart(...flags)).rejects.toThrow(message);
@@ -48,12 +60,19 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
   it('hands every pool with its options to the program, and mounts its folder', async () => {
     const pools = [
       { name: 'fast', path: '/mnt/fast', overcommit: 2.5, reserved: '10%' },
-      { name: 'big', path: '/mnt/big/loam', init: false },
+      { name: 'big', path: '/mnt/big/loam', init: false, mounted: true },
     ];
     const text = await renderChart('--set-json', `pools=${JSON.stringify(pools)}`);
     expect(configOf(text).pools).toEqual([
       { name: 'fast', path: '/mnt/fast', overcommitRatio: 2.5, reservedShare: 0.1, initialise: true },
-      { name: 'big', path: '/mnt/big/loam', overcommitRatio: 1, reservedShare: 0.05, initialise: false },
+      {
+        name: 'big',
+        path: '/mnt/big/loam',
+        overcommitRatio: 1,
+        reservedShare: 0.05,
+        initialise: false,
+        mustBeMounted: true,
+      },
     ]);
     for (const { path } of pools) expect(foldersOf(text)).toContainEqual([path, 'HostToContainer']);
   });
@@ -61,6 +80,69 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
   it('hands large numbers over as numbers', async () => {
     const text = await renderChart('--set', 'settings.removeRate=5000000,settings.maxVolumes=20000000');
     expect(configOf(text)).toMatchObject({ removeFilesPerSecond: 5_000_000, maxVolumesPerNode: 20_000_000 });
+  });
+
+  it('takes names of Secrets as texts, whatever they look like', async () => {
+    const text = await renderChart('--set-string', 'image.pullSecrets[0]=123');
+    expect(podOf(text)).toMatchObject({ imagePullSecrets: [{ name: '123' }] });
+  });
+
+  it('lets the nodes take Immediate claims where there is no controller, and the controller else', async () => {
+    expect(configOf(committed).immediateOnThisNode).toBe(false);
+    const text = await renderChart('--set', 'controller.enabled=false');
+    expect(configOf(text).immediateOnThisNode).toBe(true);
+    expect(text).not.toContain('loam-controller');
+  });
+
+  it('scopes nodes and controller alike, and only then lets the controller write PVs', async () => {
+    const rulesOf = (text: string) =>
+      ofKind(parseManifests(text), 'ClusterRole').find(({ metadata }) => metadata.name === 'loam-controller')
+        ?.rules ?? [];
+    const isAboutVolumes = ({ resources }: { readonly resources: readonly string[] }) =>
+      resources.includes('persistentvolumes');
+    const text = await renderChart('--set', 'scoped=true');
+    for (const [each, scoped, writes] of [
+      [committed, false, []],
+      [text, true, ['patch']],
+    ] as const) {
+      expect([configOf(each).scoped, controllerConfigOf(each).scoped]).toEqual([scoped, scoped]);
+      const [rule, ...others] = rulesOf(each).filter(isAboutVolumes);
+      expect(rule?.verbs).toEqual(['get', 'list', 'watch', ...writes]);
+      expect(others).toEqual([]);
+    }
+    const others = (each: string) => rulesOf(each).filter((rule) => !isAboutVolumes(rule));
+    expect(others(text)).toEqual(others(committed));
+  });
+
+  it('has a disruption budget only where there is more than one replica', async () => {
+    expect(ofKind(parseManifests(committed), 'PodDisruptionBudget')).toHaveLength(1);
+    const text = await renderChart('--set', 'controller.replicas=1');
+    expect(ofKind(parseManifests(text), 'PodDisruptionBudget')).toHaveLength(0);
+  });
+
+  it('lets the scheduler look at capacity objects only where there are any', async () => {
+    const driverOf = (text: string) => ofKind(parseManifests(text), 'CSIDriver')[0]?.spec['storageCapacity'];
+    expect([driverOf(committed), configOf(committed).capacity]).toEqual([true, true]);
+    const text = await renderChart('--set', 'settings.capacity=false');
+    expect([driverOf(text), configOf(text).capacity]).toEqual([false, false]);
+    const names = ofKind(parseManifests(text), 'Role').map(({ metadata }) => metadata.name);
+    expect(names).toEqual(['loam-controller']);
+  });
+
+  it.each([
+    ['0', 0n, ['Persistent']],
+    ['0.0Gi', 0n, ['Persistent']],
+    ['1Gi', 1n << 30n, ['Persistent', 'Ephemeral']],
+  ])('allows inline volumes up to %s', async (size, bytes, modes) => {
+    const text = await renderChart('--set-string', `inline.maxSize=${size}`);
+    expect(configOf(text).inlineMaxBytes).toBe(bytes);
+    expect(ofKind(parseManifests(text), 'CSIDriver')[0]?.spec['volumeLifecycleModes']).toEqual(modes);
+  });
+
+  it('leaves the policies out only when it is told to, and says what that means', async () => {
+    expect(ofKind(parseManifests(committed), 'ValidatingAdmissionPolicy')).toHaveLength(4);
+    const text = await renderChart('--set', 'confinement.enabled=false');
+    expect(text).not.toContain('ValidatingAdmissionPolicy');
   });
 
   it('marks the default class only when it is told to, and leaves out classes', async () => {
@@ -105,6 +187,39 @@ describe('the manifests', () => {
     expect(podOf(committed).containers).toHaveLength(1);
   });
 
+  it('start a controller that knows its flags and where it is, and may do nothing else', () => {
+    const [deployment] = ofKind(manifests, 'Deployment');
+    const pod = deployment?.spec.template.spec;
+    const [container] = pod?.containers ?? [];
+    const [command, ...flags] = container?.args ?? [];
+    expect(command).toBe('controller');
+    const env = { POD_NAME: 'loam-controller-x', POD_NAMESPACE: 'loam-system' };
+    expect(container?.env?.map(({ name }) => name)).toEqual(Object.keys(env));
+    const config = readConfig(flags, { env, hostName: 'any', readFile: () => '' });
+    expect(config).toMatchObject({
+      namespace: 'loam-system',
+      leaderElect: true,
+      unreachableAfterMs: 300_000,
+    });
+    expect(config.observeAddress).toBe(':9810');
+    expect(deployment?.spec.replicas).toBe(2);
+    expect(pod).toMatchObject({
+      priorityClassName: 'system-cluster-critical',
+      securityContext: { runAsNonRoot: true, runAsUser: 65_532, seccompProfile: { type: 'RuntimeDefault' } },
+    });
+    expect(container?.securityContext).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+    expect(pod?.volumes).toBeUndefined();
+  });
+
+  it('say to each process in which pod and namespace it is', () => {
+    const names = podOf(committed).containers[0]?.env?.map(({ name }) => name);
+    expect(names).toEqual(['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE']);
+  });
+
   it('hold classes whose parameters the driver takes', () => {
     const classes = ofKind(manifests, 'StorageClass');
     expect(classes.map(({ metadata }) => metadata.name)).toEqual(['loam', 'loam-directory', 'loam-scrub']);
@@ -143,11 +258,17 @@ function configOf(text: string) {
   return readConfig(flags, { env: {}, hostName: 'node-a', readFile: () => '' });
 }
 
+function controllerConfigOf(text: string) {
+  const [deployment] = ofKind(parseManifests(text), 'Deployment');
+  const [, ...flags] = deployment?.spec.template.spec.containers[0]?.args ?? [];
+  return readConfig(flags, { env: {}, hostName: 'any', readFile: () => '' });
+}
+
 /** The node's folders that the container has under their own paths, with the propagation of mounts. */
 function foldersOf(text: string): (readonly [path: string, propagation: string | undefined])[] {
   const { containers, volumes } = podOf(text);
   return (containers[0]?.volumeMounts ?? []).flatMap(({ name, mountPath, mountPropagation }) => {
-    const path = volumes.find((volume) => volume.name === name)?.hostPath?.path;
+    const path = volumes?.find((volume) => volume.name === name)?.hostPath?.path;
     return path === mountPath ? [[path, mountPropagation] as const] : [];
   });
 }

@@ -18,28 +18,60 @@ interface ManifestKinds {
   Namespace: Manifest;
   ServiceAccount: Manifest;
   ClusterRole: Manifest & { readonly rules: readonly PolicyRule[] };
-  ClusterRoleBinding: Manifest & {
-    readonly roleRef: { readonly name: string };
-    readonly subjects: readonly { readonly name: string; readonly namespace: string }[];
+  ClusterRoleBinding: Binding;
+  Role: Manifest & { readonly rules: readonly PolicyRule[] };
+  RoleBinding: Binding;
+  ValidatingAdmissionPolicy: Manifest & { readonly spec: AdmissionPolicySpec };
+  ValidatingAdmissionPolicyBinding: Manifest & {
+    readonly spec: { readonly policyName: string; readonly validationActions: readonly string[] };
   };
   CSIDriver: Manifest & { readonly spec: Readonly<Record<string, unknown>> };
-  DaemonSet: Manifest & { readonly spec: { readonly template: { readonly spec: PodSpec } } };
+  DaemonSet: Workload;
+  Deployment: Workload;
+  PodDisruptionBudget: Manifest;
   StorageClass: Manifest & Pick<StorageClass, 'provisioner' | 'parameters' | 'volumeBindingMode'>;
+}
+
+type Workload = Manifest & {
+  readonly spec: {
+    readonly replicas?: number;
+    readonly template: { readonly metadata: object; readonly spec: PodSpec };
+  };
+};
+
+type Binding = Manifest & {
+  readonly roleRef: { readonly kind: string; readonly name: string };
+  readonly subjects: readonly { readonly name: string; readonly namespace: string }[];
+};
+
+export interface AdmissionPolicySpec {
+  readonly failurePolicy: string;
+  readonly matchConstraints: {
+    readonly resourceRules: readonly {
+      readonly apiGroups: readonly string[];
+      readonly resources: readonly string[];
+      readonly operations: readonly string[];
+    }[];
+  };
+  readonly validations: readonly { readonly expression: string; readonly messageExpression?: string }[];
 }
 
 interface PodSpec {
   readonly hostPID?: boolean;
   readonly serviceAccountName: string;
+  readonly priorityClassName: string;
   readonly containers: readonly {
     readonly image: string;
     readonly args: readonly string[];
-    readonly volumeMounts: readonly {
+    readonly env?: readonly { readonly name: string }[];
+    readonly securityContext?: object;
+    readonly volumeMounts?: readonly {
       readonly name: string;
       readonly mountPath: string;
       readonly mountPropagation?: string;
     }[];
   }[];
-  readonly volumes: readonly {
+  readonly volumes?: readonly {
     readonly name: string;
     readonly hostPath?: { readonly path: string; readonly type: string };
   }[];
