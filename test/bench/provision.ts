@@ -9,7 +9,15 @@ import { noMetrics } from '../../src/model/metrics.ts';
 import { ChildProgram } from '../support/child-program.ts';
 import { LoamProcess } from '../support/loam-process.ts';
 import { RealApiServer } from '../support/real-api-server.ts';
-import { benchNamespace, createBurst, createClaim, createClass, inParallel, VolumeTimes } from './claims.ts';
+import {
+  benchNamespace,
+  benchNode,
+  createBurst,
+  createClaim,
+  createClass,
+  inParallel,
+  VolumeTimes,
+} from './claims.ts';
 import { type Row, type Spread, printTable, spreadOf, spreadText } from './figures.ts';
 
 const { values: flags } = parseArgs({ options: { json: { type: 'string' }, quick: { type: 'boolean' } } });
@@ -48,6 +56,8 @@ async function main(): Promise<void> {
       client.close(),
     );
     await server.startControllerManager();
+    // its process publishes capacity objects only for a Node that there is: part of what is measured
+    await api.create('Node', { metadata: { name: benchNode } }, stop.signal);
     const node = {
       folder: join(folder, 'node'),
       pools: [`bench=${join(folder, 'pool')},reserved=0%,overcommit=100`],
