@@ -10,8 +10,13 @@ import { isAtLeast } from './resource-version.ts';
 import type { Change, ObjectStore } from './store.ts';
 
 const waits = { baseMs: 800, maxMs: 30_000 };
-/** Bookmarks come about once a minute: two that are missing mean that nothing comes through. */
+/**
+ * Bookmarks come about once a minute, but not of a kind of which the API server has seen no change since it began: a watch without a
+ * word for so long is either dead or has nothing to say, and another one tells which.
+ */
 const stallMs = 150_000;
+/** How long a healthy kind may be without a word: until the watch that is opened after a stall is accepted. */
+export const longestSilenceMs = stallMs + waits.maxMs;
 /** A watch that ends sooner without an event was no watch; opening it again at once would be a loop. */
 const shortWatchMs = 1_000;
 /** How long news as fresh as a moment ago counts as live while the next watch is being opened. */
@@ -85,7 +90,7 @@ export class Reflector<K extends KindName> {
     return this.#phase === 'open' || (this.#phase === 'opening' && this.lastContactAgeMs() < openingGraceMs);
   }
 
-  /** Since the server last said anything of this kind; a healthy watch brings a bookmark a minute. */
+  /** Since the server last said anything of this kind; never more than `longestSilenceMs` where all is well. */
   lastContactAgeMs(): number {
     return this.#options.clock.nowMs() - this.#contactAtMs;
   }
@@ -145,6 +150,12 @@ export class Reflector<K extends KindName> {
         this.#opened();
         this.#take(event);
       }
+    } catch (error) {
+      if (!(cut.signal.reason instanceof QuietWatch) || !this.isLive()) throw error;
+      // no failure: its successor is opened at once, and says whether the server is there
+      this.#log.debug({ err: messageOf(error) }, 'the watch was quiet; opening another');
+      this.#phase = 'reopening';
+      return;
     } finally {
       disarm();
       signal.removeEventListener('abort', onAbort);
@@ -195,7 +206,7 @@ export class Reflector<K extends KindName> {
       disarm = clock.after(delayMs, () => {
         const quietMs = clock.nowMs() - Math.max(sinceMs, this.#contactAtMs);
         if (quietMs < stallMs) arm(stallMs - quietMs);
-        else cut.abort(new Error(`the watch brought nothing for ${Math.round(quietMs / 1000)} s`));
+        else cut.abort(new QuietWatch(quietMs));
       });
     };
     arm(stallMs);
@@ -215,6 +226,13 @@ export class Reflector<K extends KindName> {
 
   #count(name: string, type?: string): void {
     this.#options.metrics.count(name, { kind: this.#options.kind, ...(type !== undefined && { type }) });
+  }
+}
+
+/** Why a watch was cut that brought nothing. */
+class QuietWatch extends Error {
+  constructor(quietMs: number) {
+    super(`the watch brought nothing for ${Math.round(quietMs / 1000)} s`);
   }
 }
 

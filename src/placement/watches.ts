@@ -11,7 +11,7 @@ import type {
   PersistentVolumeClaim,
   StorageClass,
 } from '../kube/objects.ts';
-import { Reflector } from '../kube/reflector.ts';
+import { longestSilenceMs, Reflector } from '../kube/reflector.ts';
 import { type Change, ObjectStore } from '../kube/store.ts';
 import type { Clock } from '../model/clock.ts';
 import type { Log } from '../model/log.ts';
@@ -28,9 +28,6 @@ import {
   projectVolume,
 } from './project.ts';
 import { publisherOf, topologyValueOf } from './room.ts';
-
-/** How old the last word of the API server may be for placement to count as fresh. */
-const freshMs = 90_000;
 
 interface WatchesOptions {
   readonly api: KubeApi;
@@ -124,7 +121,9 @@ export class Watches {
   }
 
   areFresh(): boolean {
-    return Object.values(this.#reflectors).every((reflector) => reflector.lastContactAgeMs() < freshMs);
+    return Object.values(this.#reflectors).every(
+      (reflector) => reflector.lastContactAgeMs() <= longestSilenceMs,
+    );
   }
 
   claimByUid(uid: string): PersistentVolumeClaim | undefined {

@@ -1,6 +1,6 @@
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { KubeObject, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
-import { Reflector } from '../kube/reflector.ts';
+import { longestSilenceMs, Reflector } from '../kube/reflector.ts';
 import { isAtLeast } from '../kube/resource-version.ts';
 import { keyOf, ObjectStore } from '../kube/store.ts';
 import type { Clock } from '../model/clock.ts';
@@ -37,9 +37,6 @@ export interface ClusterView {
 }
 
 type Handler<T> = (change: { readonly previous: T | undefined; readonly current: T | undefined }) => void;
-
-/** How old the last word of the API server may be for the loops to count as fresh. */
-const freshMs = 90_000;
 
 /** The reflectors of claims, volumes and classes, and the questions that the loops put to their stores. */
 export class Watches implements ClusterView {
@@ -126,7 +123,7 @@ export class Watches implements ClusterView {
 
   /** Less strict than `areLive`: a watch may be between two connections. */
   areFresh(): boolean {
-    return this.#all().every((reflector) => reflector.lastContactAgeMs() < freshMs);
+    return this.#all().every((reflector) => reflector.lastContactAgeMs() <= longestSilenceMs);
   }
 
   claim(key: { readonly namespace: string; readonly name: string }): PersistentVolumeClaim | undefined {

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createKubeApi, plainKubeAccess } from '../../../src/kube/client.ts';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
-import { Reflector } from '../../../src/kube/reflector.ts';
+import { longestSilenceMs, Reflector } from '../../../src/kube/reflector.ts';
 import { ObjectStore } from '../../../src/kube/store.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import { noMetrics } from '../../../src/model/metrics.ts';
@@ -192,6 +192,18 @@ describe('the reflector', () => {
     await clock.advance(1_000);
     await watching(2);
     expect(watchRequests()[1]).toMatchObject({ resourceVersion: '70' });
+  });
+
+  it('opens another watch at once where the server has no bookmarks to send', async () => {
+    await started();
+    for (let count = 2; count < 10; count += 1) {
+      await clock.advance(150_000);
+      expect(reflector.lastContactAgeMs()).toBeLessThan(longestSilenceMs);
+      // without any time passing: news of the meantime are not kept waiting
+      await watching(count);
+      await vi.waitFor(() => expect(reflector.isLive()).toBe(true));
+      expect(reflector.lastContactAgeMs()).toBe(0);
+    }
   });
 
   it('keeps an answer written through that the watch has not reached', async () => {

@@ -210,7 +210,7 @@ describe('the provisioner', () => {
     await world.pass(60_000);
     expect(provisioner.isFresh()).toBe(true);
     world.api.goDeaf();
-    await world.pass(120_000);
+    await world.pass(240_000);
     expect(provisioner.isFresh()).toBe(false);
     world.api.hearAgain();
     await world.pass(60_000);
