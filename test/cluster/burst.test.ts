@@ -8,18 +8,19 @@ import { loamPid, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 const why = await whyNoCluster();
 const cluster = new RealCluster();
 const count = 100;
+const node = 'node-b';
 const longMs = 570_000;
 
-/** Resident and anonymous memory of Loam's process, in MiB. */
+/** Resident and anonymous memory of Loam's process on that node, in MiB. */
 function memory(): string {
-  const status = readFileSync(`/proc/${loamPid()}/status`, 'utf8');
+  const status = readFileSync(`/proc/${loamPid(node)}/status`, 'utf8');
   const of = (key: string) =>
     Math.round(Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(status)?.[1]) / 1024);
   return `${of('VmRSS')} resident, ${of('RssAnon')} anonymous`;
 }
 
 describe.skipIf(why !== undefined)(
-  `${count} pods with a claim each${why === undefined ? '' : ` (${why})`}`,
+  `${count} pods of one node with a claim each${why === undefined ? '' : ` (${why})`}`,
   () => {
     afterAll(() => removeAll(cluster));
 
@@ -37,7 +38,11 @@ describe.skipIf(why !== undefined)(
               className: index % 2 === 0 ? 'loam' : 'loam-directory',
               size: '16Mi',
             }),
-            podOf(`pod-${index}`, `claim-${index}`, { first: 'hostname > /data/name', probed: false }),
+            podOf(`pod-${index}`, `claim-${index}`, {
+              first: 'hostname > /data/name',
+              probed: false,
+              node,
+            }),
           ]),
         );
         const phases = async () => (await cluster.kubectl(['get', 'pods', '--no-headers'])).split('\n');

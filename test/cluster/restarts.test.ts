@@ -1,18 +1,32 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { removeAll } from '../support/cluster-leftovers.ts';
+import { eventually } from '../support/eventually.ts';
 import { claimOf, podOf } from '../support/pods.ts';
-import { clusterScript, loamPid, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+import {
+  clusterScript,
+  loamPid,
+  nodesOfCluster,
+  onNode,
+  RealCluster,
+  whyNoCluster,
+} from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
 const cluster = new RealCluster();
 const classes = ['loam', 'loam-directory'] as const;
 
-/** Two pods, a class each, that wrote a line and hold a file open. */
+/** where the writers run */
+const node = 'node-b';
+
+/** Two pods of one node, a class each, that wrote a line and hold a file open. */
 async function writers(): Promise<void> {
   for (const className of classes) {
     const first =
       '{ [ -f /data/log ] || echo one > /data/log; } && (while sleep 0.2; do date >> /data/ticks; done &)';
-    await cluster.apply(claimOf(className, { className }), podOf(`on-${className}`, className, { first }));
+    await cluster.apply(
+      claimOf(className, { className }),
+      podOf(`on-${className}`, className, { first, node }),
+    );
   }
   for (const className of classes) await cluster.untilRunning(`on-${className}`);
 }
@@ -52,8 +66,8 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
 
   it('leaves running pods and their volumes alone when kubelet is started anew', async () => {
     await writers();
-    await clusterScript('restart', 'kubelet');
-    await cluster.untilField('csinode', 'node-a', '.spec.drivers[*].name', 'loam.dev');
+    await clusterScript('restart', 'kubelet', node);
+    await cluster.untilField('csinode', node, '.spec.drivers[*].name', 'loam.dev');
     for (const className of classes) await cluster.untilReachable(`on-${className}`);
     await expectWritersAtWork();
     // the volumes that kubelet found again can still be unmounted: removeAll shows it
@@ -61,7 +75,7 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
 
   it('leaves running pods and their volumes alone when Loam is killed', async () => {
     await writers();
-    await cluster.killLoam();
+    await cluster.killLoam(node);
     await expectWritersAtWork();
     await cluster.untilLoamReady();
     await expectWritersAtWork();
@@ -72,7 +86,7 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
 
   it('leaves running pods and their volumes alone when Loam is replaced by another version', async () => {
     await writers();
-    const before = loamPid();
+    const before = loamPid(node);
     await cluster.kubectl(['--namespace=loam-system', 'rollout', 'restart', 'daemonset/loam-node']);
     await cluster.kubectl([
       '--namespace=loam-system',
@@ -81,7 +95,7 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
       'daemonset/loam-node',
       '--timeout=90s',
     ]);
-    expect(loamPid()).not.toBe(before);
+    expect(loamPid(node)).not.toBe(before);
     await expectWritersAtWork();
     await cluster.apply(podOf('second', 'loam-directory'));
     await cluster.untilRunning('second');
@@ -96,7 +110,7 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
     await cluster.apply(podOf('waiting', 'early'), claimOf('new'), podOf('also-waiting', 'new'));
     await cluster.untilEvent('waiting', /FailedMount/);
     expect(await cluster.field('pod', 'waiting', '.status.phase')).toBe('Pending');
-    expect(loamPid()).toBeUndefined();
+    expect(loamPid(node)).toBeUndefined();
     await cluster.startLoam();
     await cluster.untilRunning('waiting', 150_000);
     await cluster.untilRunning('also-waiting');
@@ -116,17 +130,51 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
   it('goes on after the API server was away', async () => {
     await writers();
     await clusterScript('restart', 'kube-apiserver');
-    await cluster.kubectl(['wait', '--for=condition=Ready', 'node/node-a', '--timeout=60s']);
+    await cluster.kubectl(['wait', '--for=condition=Ready', 'node', '--all', '--timeout=60s']);
     await cluster.apply(claimOf('later'), podOf('after', 'later', { first: 'echo new > /data/log' }));
     await cluster.untilRunning('after');
     await expectWritersAtWork();
   });
 
+  it(
+    'finishes a burst in whose middle the API server was away for a minute',
+    { timeout: 400_000 },
+    async () => {
+      const awayMs = 60_000;
+      const names = Array.from({ length: 12 }, (_, index) => `burst-${index}`);
+      await writers();
+      const uid = await cluster.field('pod', 'on-loam', '.metadata.uid');
+      const ticksPath = `/var/lib/kubelet/pods/${uid}/volumes/kubernetes.io~csi/${await cluster.field('pvc', 'loam', '.spec.volumeName')}/mount/ticks`;
+      const ticks = async () => Number(await onNode(node, 'stat', '--format=%s', ticksPath));
+      await cluster.apply(
+        ...names.flatMap((name) => [
+          claimOf(name, { className: 'loam-directory' }),
+          podOf(name, name, { first: 'hostname > /data/name' }),
+        ]),
+      );
+      await cluster.untilField('pvc', 'burst-0', '.status.phase', 'Bound');
+      const pids = nodesOfCluster().map(loamPid);
+      await clusterScript('stop', 'kube-apiserver');
+      const endMs = performance.now() + awayMs;
+      while (performance.now() < endMs) {
+        const before = await ticks();
+        await eventually('the writer to go on writing', async () => (await ticks()) > before);
+      }
+      expect(nodesOfCluster().map(loamPid)).toEqual(pids);
+      await clusterScript('start', 'kube-apiserver');
+      for (const name of names) {
+        await cluster.untilRunning(name, 150_000);
+        expect(await cluster.sh(name, 'cat /data/name')).toBe(name);
+      }
+      await expectWritersAtWork();
+    },
+  );
+
   it('brings pods back with their data when the node was without power', async () => {
     await writers();
     await cluster.sh('on-loam', 'sync');
     await cluster.sh('on-loam-directory', 'sync');
-    await clusterScript('reboot');
+    await clusterScript('reboot', node);
     await cluster.untilLoamReady();
     for (const className of classes) {
       await cluster.untilField(

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { removeAll } from '../support/cluster-leftovers.ts';
 import { eventually } from '../support/eventually.ts';
-import { claimOf, classOf, podOf } from '../support/pods.ts';
+import { claimOf, classOf, podOf, signOnce, statefulSetOf } from '../support/pods.ts';
 import { RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
@@ -81,34 +81,17 @@ describe.skipIf(why !== undefined)(`ways to ask for a volume${why === undefined 
   });
 
   it('gives each replica of a StatefulSet its own volume, and the same one again', async () => {
-    const { spec: podSpec } = podOf('any', 'any', {
-      first: '[ -f /data/name ] || hostname > /data/name',
-    }) as {
-      readonly spec: object;
-    };
-    const labels = { app: 'set' };
-    await cluster.apply({
-      apiVersion: 'apps/v1',
-      kind: 'StatefulSet',
-      metadata: { name: 'set' },
-      spec: {
-        replicas: 3,
-        serviceName: 'set',
-        podManagementPolicy: 'Parallel',
-        selector: { matchLabels: labels },
-        template: { metadata: { labels }, spec: { ...podSpec, volumes: [] } },
-        volumeClaimTemplates: [claimOf('volume')],
-      },
-    });
     const replicas = ['set-0', 'set-1', 'set-2'];
+    const signs = () => Promise.all(replicas.map((name) => cluster.sh(name, 'cat /data/sign')));
+    await cluster.apply(statefulSetOf('set', { replicas: 3, pod: { first: signOnce } }));
     for (const name of replicas) await cluster.untilRunning(name);
+    const before = await signs();
+    expect(before).toEqual(replicas.map((name) => expect.stringContaining(name) as string));
     await cluster.kubectl(['scale', 'statefulset', 'set', '--replicas=0']);
     await cluster.untilField('statefulset', 'set', '.status.replicas', '0');
     await cluster.kubectl(['scale', 'statefulset', 'set', '--replicas=3']);
-    for (const name of replicas) {
-      await cluster.untilRunning(name);
-      expect(await cluster.sh(name, 'cat /data/name')).toBe(name);
-    }
+    for (const name of replicas) await cluster.untilRunning(name);
+    expect(await signs()).toEqual(before);
   });
 
   it('shows a new claim nothing of what a deleted one held', async () => {

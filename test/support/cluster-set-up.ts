@@ -1,11 +1,10 @@
-import { existsSync } from 'node:fs';
-import { clusterScript, whyNoCluster } from './real-cluster.ts';
+import { clusterScript, nodesOfCluster, whyNoCluster } from './real-cluster.ts';
 
-/** vitest's, once for the whole suite: a real node with Loam on it. One that was up before stays up. */
+/** vitest's, once for the whole suite: three real nodes with Loam on them. What was up before stays up. */
 export default async function setUp(): Promise<(() => Promise<void>) | undefined> {
   if ((await whyNoCluster()) !== undefined) return undefined;
-  const wasUp = existsSync('/run/loam-cluster/kubelet.pid');
-  await clusterScript('up', '--loam');
+  const wasUp = nodesOfCluster().length > 0;
+  await clusterScript('up', '--loam', '--nodes', '3');
   return async () => {
     if (!wasUp) await clusterScript('down');
   };

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+
 /** Where a claim is mounted in the pods that `podOf` makes; a block device stands at `/dev/volume`. */
 export const mountPath = '/data';
 
@@ -40,11 +42,13 @@ interface PodOptions {
   /** unset: ready means that `first` has succeeded; kubelet asks every second */
   readonly probed?: boolean;
   readonly securityContext?: object;
+  /** unset: the scheduler chooses */
+  readonly node?: string;
 }
 
 /** A pod that uses the claim and stays until it is deleted, at once. */
 export function podOf(name: string, claim: string, options: PodOptions = {}): object {
-  const { first = 'true', block = false, readOnly = false, probed = true, securityContext } = options;
+  const { first = 'true', block = false, readOnly = false, probed = true, securityContext, node } = options;
   const use = block
     ? { volumeDevices: [{ name: 'volume', devicePath: '/dev/volume' }] }
     : { volumeMounts: [{ name: 'volume', mountPath }] };
@@ -57,6 +61,8 @@ export function podOf(name: string, claim: string, options: PodOptions = {}): ob
       terminationGracePeriodSeconds: 5,
       dnsPolicy: 'Default',
       ...(securityContext === undefined ? {} : { securityContext }),
+      // not nodeName, which would pass by the scheduler and so by the choice of a node for the claim
+      ...(node === undefined ? {} : { nodeSelector: { 'kubernetes.io/hostname': node } }),
       containers: [
         {
           name: 'main',
@@ -77,6 +83,22 @@ export function podOf(name: string, claim: string, options: PodOptions = {}): ob
   };
 }
 
+/** For claims whose events are looked at: events outlive what they are about. */
+export function freshName(what: string): string {
+  return `${what}-${randomBytes(4).toString('hex')}`;
+}
+
+/** A pod that describes its volume itself, and needs no claim. */
+export function inlinePodOf(
+  name: string,
+  volumeAttributes: Readonly<Record<string, string>>,
+  options: PodOptions = {},
+): object {
+  const pod = podOf(name, 'none', options) as { readonly spec: object };
+  const csi = { driver: 'loam.dev', fsType: 'ext4', volumeAttributes };
+  return { ...pod, spec: { ...pod.spec, volumes: [{ name: 'volume', csi }] } };
+}
+
 export function classOf(name: string, extra: object): object {
   return {
     apiVersion: 'storage.k8s.io/v1',
@@ -85,5 +107,43 @@ export function classOf(name: string, extra: object): object {
     provisioner: 'loam.dev',
     volumeBindingMode: 'WaitForFirstConsumer',
     ...extra,
+  };
+}
+
+/** For `first`: the pod's name and a word that only this run of it knows, written once. */
+export const signOnce =
+  '[ -f /data/sign ] || echo $(hostname) $(cat /proc/sys/kernel/random/uuid) > /data/sign';
+
+interface SetOptions {
+  readonly replicas: number;
+  /** as for `podOf`; the volume is each replica's own */
+  readonly pod?: PodOptions;
+  readonly claim?: ClaimOptions;
+  /** no two of them on one node */
+  readonly apart?: boolean;
+}
+
+/** A StatefulSet whose replicas have a volume each, made from the claim template `volume`. */
+export function statefulSetOf(name: string, options: SetOptions): object {
+  const { replicas, pod, claim, apart = false } = options;
+  const { spec } = podOf(name, 'of the template', pod) as { readonly spec: object };
+  const labels = { app: name };
+  const apartFrom = { labelSelector: { matchLabels: labels }, topologyKey: 'kubernetes.io/hostname' };
+  const affinity = { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [apartFrom] } };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: { name },
+    spec: {
+      replicas,
+      serviceName: name,
+      podManagementPolicy: 'Parallel',
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: { ...spec, volumes: [], ...(apart ? { affinity } : {}) },
+      },
+      volumeClaimTemplates: [claimOf('volume', claim)],
+    },
   };
 }

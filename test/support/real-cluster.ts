@@ -1,12 +1,15 @@
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually, NotYet } from './eventually.ts';
 import { whyNoGo } from './go-tools.ts';
 
 const run = promisify(execFile);
-const script = join(import.meta.dirname, '../../scripts/cluster');
+const root = join(import.meta.dirname, '../..');
+const script = join(root, 'scripts/cluster');
+const dataPath = join(process.env['LOAM_CACHE'] ?? join(root, '.cache'), 'cluster');
+const runPath = '/run/loam-cluster';
 
 /** Why no real node can be started here, for the names of skipped tests; undefined where it can. */
 export async function whyNoCluster(): Promise<string | undefined> {
@@ -22,13 +25,47 @@ export async function clusterScript(...args: readonly string[]): Promise<string>
 
 const inLoams = ['--namespace=loam-system'];
 
-/** The pid of Loam in its container, as this machine counts. */
-export function loamPid(): number | undefined {
+/** The nodes that are up, with or without a kubelet. */
+export function nodesOfCluster(): readonly string[] {
+  const names = existsSync(runPath) ? readdirSync(runPath).toSorted() : [];
+  return names.filter((name) => existsSync(join(runPath, name, 'namespaces.pid')));
+}
+
+/** What a command printed in a node's mount and network namespaces: works without an API server. */
+export function onNode(node: string, ...command: readonly string[]): Promise<string> {
+  return clusterScript('shell', node, ...command);
+}
+
+/** A node's folder as this machine sees it: without what is mounted on the node. */
+export function folderOfNode(node: string, path: `/var/${string}`): string {
+  return join(dataPath, node, path);
+}
+
+/** The mounts in a node's mount namespace, a line of mountinfo each. */
+export function mountsOfNode(node: string): readonly string[] {
+  const [pid] = readFileSync(join(runPath, node, 'namespaces.pid'), 'utf8').split(' ');
+  return readFileSync(`/proc/${pid}/mountinfo`, 'utf8').trimEnd().split('\n');
+}
+
+/** The pid of Loam's process of that node, as this machine counts. */
+export function loamPid(node: string): number | undefined {
+  // not the controller, which may run there too
+  return pidWhere(`/loam-cluster/${node}/`, '/loam.mjs\0node\0');
+}
+
+/** The pid of Loam's process, of whichever role, in the pod with that uid. */
+export function pidInPod(uid: string): number | undefined {
+  return pidWhere(`pod${uid}`, '/loam.mjs\0');
+}
+
+function pidWhere(inCgroup: string, inCommand: string): number | undefined {
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      const isInPod = readFileSync(`/proc/${name}/cgroup`, 'utf8').includes('/loam-cluster/');
-      if (isInPod && readFileSync(`/proc/${name}/cmdline`, 'utf8').includes('/loam.mjs\0'))
+      if (
+        readFileSync(`/proc/${name}/cgroup`, 'utf8').includes(inCgroup) &&
+        readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(inCommand)
+      )
         return Number(name);
     } catch {
       // it ended meanwhile
@@ -43,16 +80,27 @@ interface Listed {
   readonly status?: { readonly phase?: string; readonly conditions?: readonly Condition[] };
 }
 
+interface DaemonSet {
+  readonly metadata: { readonly generation: number };
+  readonly status: Readonly<Record<string, number | undefined>>;
+}
+
 interface Condition {
   readonly type: string;
   readonly status: string;
   readonly message?: string;
 }
 
-/** The cluster that `scripts/cluster` keeps, as kubectl sees it. Everything is in the namespace `default`. */
+/** The cluster that `scripts/cluster` keeps, as kubectl sees it. Everything is in one namespace, `default` unless told. */
 export class RealCluster {
+  readonly #flags: readonly string[];
+
+  constructor(namespace?: string) {
+    this.#flags = namespace === undefined ? [] : [`--namespace=${namespace}`];
+  }
+
   async kubectl(args: readonly string[], stdin?: string): Promise<string> {
-    const child = run(script, ['kubectl', ...args], { maxBuffer: 2 ** 24, timeout: 120_000 });
+    const child = run(script, ['kubectl', ...this.#flags, ...args], { maxBuffer: 2 ** 24, timeout: 120_000 });
     child.child.stdin?.end(stdin ?? '');
     return (await child).stdout.trim();
   }
@@ -115,6 +163,26 @@ export class RealCluster {
     );
   }
 
+  async untilBound(claims: readonly string[], timeoutSeconds = 60): Promise<void> {
+    const condition = '--for=jsonpath={.status.phase}=Bound';
+    await this.kubectl(['wait', condition, 'pvc', ...claims, `--timeout=${timeoutSeconds}s`]);
+  }
+
+  /** The nodes of all PVs, by `namespace/name` of the claims that they are for. */
+  async nodesOfVolumes(): Promise<ReadonlyMap<string, string>> {
+    const node = '.spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].values[0]';
+    const text = await this.kubectl([
+      'get',
+      'pv',
+      `--output=jsonpath={range .items[*]}{.spec.claimRef.namespace}/{.spec.claimRef.name} {${node}}{"\\n"}{end}`,
+    ]);
+    const lines = text.split('\n').filter((line) => line !== '');
+    const pairs = lines.map((line): [string, string] => [line.split(' ')[0] ?? '', line.split(' ')[1] ?? '']);
+    if (new Set(pairs.map(([claim]) => claim)).size < pairs.length)
+      throw new Error(`claims with two PVs: ${lines.join(', ')}`);
+    return new Map(pairs);
+  }
+
   /** `reason: message` of everybody's events about an object of that name. */
   async eventsOf(name: string): Promise<readonly string[]> {
     const text = await this.kubectl([
@@ -122,6 +190,17 @@ export class RealCluster {
       'events',
       `--field-selector=involvedObject.name=${name}`,
       '--output=jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}',
+    ]);
+    return text.split('\n').filter((line) => line !== '');
+  }
+
+  /** How often what was warned of: `count reason: message` of everybody's Warning events about an object of that name. */
+  async warningsAbout(name: string): Promise<readonly string[]> {
+    const text = await this.kubectl([
+      'get',
+      'events',
+      `--field-selector=involvedObject.name=${name},type=Warning`,
+      '--output=jsonpath={range .items[*]}{.count} {.reason}: {.message}{"\\n"}{end}',
     ]);
     return text.split('\n').filter((line) => line !== '');
   }
@@ -139,41 +218,56 @@ export class RealCluster {
     );
   }
 
-  /** kill -9 of Loam's process; its container is started again by kubelet. */
-  async killLoam(): Promise<void> {
-    const pid = loamPid();
-    if (pid === undefined) throw new Error('no process of Loam runs in the cluster');
-    process.kill(pid, 'SIGKILL');
-    await eventually('the process of Loam gone', () => loamPid() !== pid);
+  /** Where a pod runs; empty before it is scheduled. */
+  nodeOf(pod: string): Promise<string> {
+    return this.field('pod', pod, '.spec.nodeName');
   }
 
-  /** Takes Loam's pod from the node, as an upgrade does in its middle. */
-  async stopLoam(): Promise<void> {
-    await this.#selectNodes({ 'loam.dev/absent': 'true' });
-    await eventually('no process of Loam', () => loamPid() === undefined, 60_000);
+  /** kill -9 of Loam's process on a node; its container is started again by kubelet. */
+  async killLoam(node: string): Promise<void> {
+    const pid = loamPid(node);
+    if (pid === undefined) throw new Error(`no process of Loam runs on ${node}`);
+    process.kill(pid, 'SIGKILL');
+    await eventually('the process of Loam gone', () => loamPid(node) !== pid);
+  }
+
+  /** Takes Loam's pod from the nodes (all of them when none is named), as an upgrade does in its middle. */
+  async stopLoam(...nodes: readonly string[]): Promise<void> {
+    const absent = nodes.length === 0 ? nodesOfCluster() : nodes;
+    await this.#labelNodes(absent, 'loam.dev/absent=true');
+    await eventually(
+      `no process of Loam on ${absent.join(', ')}`,
+      () => absent.every((node) => loamPid(node) === undefined),
+      60_000,
+    );
   }
 
   async startLoam(): Promise<void> {
-    await this.#selectNodes({ 'loam.dev/absent': null });
+    await this.#labelNodes(nodesOfCluster(), 'loam.dev/absent-');
     await this.untilLoamReady();
   }
 
+  /** On all nodes, and in the version that was last asked for. */
   async untilLoamReady(): Promise<void> {
+    const nodes = nodesOfCluster();
     await eventually(
       'Loam ready',
       async () => {
         const text = await this.kubectl([...inLoams, 'get', 'daemonset', 'loam-node', '--output=json']);
-        const { status } = JSON.parse(text) as { readonly status: Record<string, number | undefined> };
-        if (loamPid() !== undefined && status['numberReady'] === 1) return true;
+        const { metadata, status } = JSON.parse(text) as DaemonSet;
+        const isSeen = status['observedGeneration'] === metadata.generation;
+        const numbers = ['desiredNumberScheduled', 'updatedNumberScheduled', 'numberReady'];
+        if (isSeen && numbers.every((name) => status[name] === nodes.length) && nodes.every(loamPid))
+          return true;
         throw new NotYet(JSON.stringify(status));
       },
-      90_000,
+      120_000,
     );
   }
 
-  async #selectNodes(nodeSelector: object): Promise<void> {
-    const patch = JSON.stringify({ spec: { template: { spec: { nodeSelector } } } });
-    await this.kubectl([...inLoams, 'patch', 'daemonset', 'loam-node', '--type=merge', `--patch=${patch}`]);
+  /** `scripts/cluster up --loam` keeps Loam from nodes that have this label. */
+  async #labelNodes(nodes: readonly string[], label: string): Promise<void> {
+    await this.kubectl(['label', 'node', ...nodes, label, '--overwrite']);
   }
 
   /** Returns when they are gone; nothing is forced. */
