@@ -71,6 +71,11 @@ export class FakeKubeApi implements KubeApi {
     });
   }
 
+  /** From now on nothing fails that was told to. */
+  heal(): void {
+    this.#faults.length = 0;
+  }
+
   /** Runs right before the next such call takes effect. */
   before(verb: Verb, kind: KindName, run: () => void): void {
     this.#hooks.push({ verb, kind, run });

@@ -59,8 +59,9 @@ export function decideCapacity(facts: CapacityFacts): CapacityDecision {
   if (difference === 'none' && reasonOf(published) === reasonOf(wanted)) {
     return { kind: 'keep', reason: 'it says what is so' };
   }
-  // a reason tells numbers that change with every byte that a pod writes
-  const mayWait = difference === 'none' || (difference === 'small' && !facts.isNews);
+  // a reason tells numbers that change with every byte that a pod writes; other words are news, of a node that came back too
+  const isSameReason = wordsOf(reasonOf(published)) === wordsOf(reasonOf(wanted));
+  const mayWait = isSameReason && (difference === 'none' || (difference === 'small' && !facts.isNews));
   const gapMs = mayWait ? driftGapMs : 0;
   const reason = mayWait ? 'the difference is small' : 'the room has changed';
   return spaced(Math.max(nextWriteMs, writtenAtMs + gapMs), nowMs, {
@@ -110,6 +111,10 @@ function isSameMap(left: Record<string, string> = {}, right: Record<string, stri
 
 function reasonOf({ metadata }: CsiStorageCapacity): string | undefined {
   return metadata.annotations?.[capacityReason];
+}
+
+function wordsOf(reason = ''): string {
+  return reason.replaceAll(/\d[\d.]*( ?[KMGTPE]i)?/g, '');
 }
 
 function sizeDifference(
