@@ -116,9 +116,10 @@ export class RoomWithdrawal {
       const { cause, reason } = first.decision;
       // all that was known may be a moment old
       if (!(await this.#isStillAway(nodeName, cause, signal))) return { kind: 'retry' };
-      for (const { object } of due)
+      for (const { object } of due) {
         // somebody was faster: the watch brings what there is now, and with it the next look
         if (!(await this.#withdraw(object, reason, signal))) return { kind: 'retry' };
+      }
       this.#options.metrics.count('loam_capacity_withdrawn_total', { cause });
       this.#options.log.warn({ node: nodeName, objects: due.length, reason }, "a node's room does not count");
     }

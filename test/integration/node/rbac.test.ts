@@ -12,7 +12,7 @@ import { ClusterUser } from '../../support/cluster-user.ts';
 import { freePorts } from '../../support/free-ports.ts';
 import { ChildProgram } from '../../support/child-program.ts';
 import { manifestPath, renderChart } from '../../support/chart.ts';
-import { eventually } from '../../support/eventually.ts';
+import { eventually, NotYet } from '../../support/eventually.ts';
 import { LoamProcess } from '../../support/loam-process.ts';
 import { isRoot, mountsNeedRoot } from '../../support/loop-world.ts';
 import { ofKind, parseManifests } from '../../support/manifests.ts';
@@ -195,6 +195,38 @@ describe.skipIf(!isRoot)(`deploy/kubernetes on a real API server${mountsNeedRoot
     }
   });
 
+  it('lets the controller take the room of a node without kubelet for none, and the node’s process put that right', async () => {
+    // an earlier test had kubelet know the driver
+    await kubectl.run('delete', 'csinode', 'node-a', '--ignore-not-found');
+    const untilAll = (what: string, isSo: (size: string) => boolean) =>
+      eventually(`capacity objects: ${what}`, async () => {
+        const { items } = await api.list('CSIStorageCapacity', { namespace }, soon());
+        if (items.length >= 3 && items.every(({ maximumVolumeSize = '' }) => isSo(maximumVolumeSize)))
+          return true;
+        throw new NotYet(JSON.stringify(items));
+      });
+    const untilRoom = () => untilAll('room for each class', (size) => size !== '0');
+    const startNode = () =>
+      LoamProcess.start({
+        folder: join(folder, 'node-4'),
+        pools: [`p=${join(folder, 'pool-4')}`],
+        kubeconfigPath: nodeKubeconfig,
+        flags: [`--namespace=${namespace}`, '--immediate=false'],
+      });
+    {
+      await using _ = await startNode();
+      await untilRoom();
+    }
+    {
+      await using controller = await startController(['--no-leader-elect', '--unreachable-after=1s']);
+      await untilAll('none', (size) => size === '0');
+      expect(controller.logTail(1000)).not.toMatch(/forbidden|denied|cannot be read/i);
+    }
+    await using loam = await startNode();
+    await untilRoom();
+    expect(loam.logTail(1000)).not.toMatch(/forbidden|denied|cannot be read/i);
+  });
+
   it('lets the node’s process count an Event on, where something is said again', async () => {
     const own = createKubeApi(loadKubeAccess(nodeKubeconfig), options);
     const recorder = new EventRecorder({
@@ -244,7 +276,7 @@ describe.skipIf(!isRoot)(`deploy/kubernetes on a real API server${mountsNeedRoot
     ['controller', 'delete claims', ['delete', 'pvc', 'any', '-n', 'default']],
     ['controller', 'delete PVs', ['delete', 'pv', 'any']],
     ['controller', 'change PVs', ['patch', 'pv', 'any', '-p', '{}']],
-    ['controller', 'write capacity objects', ['delete', 'csistoragecapacity', 'any', '-n', namespace]],
+    ['controller', 'delete capacity objects', ['delete', 'csistoragecapacity', 'any', '-n', namespace]],
     ['controller', 'take other Leases', ['get', 'lease', 'other', '-n', namespace]],
     ['controller', 'take Leases elsewhere', ['get', 'lease', 'loam-controller', '-n', 'kube-system']],
     ['controller', 'mint tokens', ['create', 'token', 'loam-node', '-n', namespace]],

@@ -158,5 +158,44 @@ describe.skipIf(!isRoot).each(planeNames)(
       await user.untilEvent(claims[1], 'NodeUnselected', /has not had the driver for 3s/);
       for (const claim of claims) await user.delete('PersistentVolumeClaim', claim);
     });
+
+    it('takes the room of a node without the driver for none, until the process is back and says what there is', async () => {
+      await using world = await PlacementWorld.open(plane);
+      const { user } = world;
+      const name = world.nodeName('a');
+      const node = await world.addNode('a', 64);
+      const className = await user.createClass();
+      await world.untilPublished(className, 1);
+      const before = await world.published(className, 'a');
+      await world.addController('controller', ['--unreachable-after=3s']);
+      // an upgrade of the DaemonSet
+      await node.stop();
+      await world.cluster.setDriver(name, false);
+      await sleep(1_000);
+      await world.startNode('a');
+      await world.cluster.setDriver(name, true);
+      await sleep(4_000);
+      expect(await world.published(className, 'a')).toEqual(before);
+
+      await world.world.nodes.at(-1)?.stop();
+      const startMs = performance.now();
+      await world.cluster.setDriver(name, false);
+      const reason = 'the driver has not been on this node for 3s';
+      await world.untilSays(className, 'a', ['0', '0', reason]);
+      expect(performance.now() - startMs).toBeGreaterThan(2_900);
+      await world.startNode('a');
+      await world.cluster.setDriver(name, true);
+      await world.untilSays(className, 'a', before);
+
+      // as after a moment in which only kubelet was away
+      await user.edit('CSIStorageCapacity', await world.capacityOf(className, 'a'), {
+        capacity: '0',
+        maximumVolumeSize: '0',
+        metadata: { annotations: { 'loam.dev/reason': reason } },
+      });
+      const changedMs = performance.now();
+      await world.untilSays(className, 'a', before);
+      expect(performance.now() - changedMs).toBeLessThan(2_000);
+    });
   },
 );

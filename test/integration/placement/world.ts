@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { onTestFailed } from 'vitest';
-import type { PersistentVolumeClaim } from '../../../src/kube/objects.ts';
+import type { CsiStorageCapacity, PersistentVolumeClaim } from '../../../src/kube/objects.ts';
 import { type ClusterUser, volumeNameOf } from '../../support/cluster-user.ts';
 import { ClusterNodes } from '../../support/cluster-nodes.ts';
 import type { ControlPlane } from '../../support/control-plane.ts';
@@ -100,6 +100,32 @@ export class PlacementWorld implements AsyncDisposable {
       const found = items.filter(({ storageClassName }) => storageClassName === className);
       return found.length === nodes;
     });
+  }
+
+  async capacityOf(className: string, letter: string): Promise<CsiStorageCapacity> {
+    const labelSelector = `loam.dev/node=${this.nodeName(letter)}`;
+    const list = { namespace: this.namespace, labelSelector };
+    const { items } = await this.world.plane.api.list('CSIStorageCapacity', list, AbortSignal.timeout(5_000));
+    const found = items.find(({ storageClassName }) => storageClassName === className);
+    if (found === undefined) throw new Error(`no capacity object of ${className} on ${letter}`);
+    return found;
+  }
+
+  /** What a node's object of the class says: capacity, largest size, reason. */
+  async published(className: string, letter: string): Promise<readonly (string | undefined)[]> {
+    const { capacity, maximumVolumeSize, metadata } = await this.capacityOf(className, letter);
+    return [capacity, maximumVolumeSize, metadata.annotations?.['loam.dev/reason']];
+  }
+
+  async untilSays(className: string, letter: string, wanted: readonly (string | undefined)[]): Promise<void> {
+    await eventually(
+      `the capacity of ${className} on ${letter} to be ${JSON.stringify(wanted)}`,
+      async () => {
+        const found = JSON.stringify(await this.published(className, letter));
+        if (found === JSON.stringify(wanted)) return true;
+        throw new NotYet(found);
+      },
+    );
   }
 
   /** A process of the controller role, as its Deployment runs it. */

@@ -93,7 +93,11 @@ export function aCapacity(
     metadata: {
       name: `csisc-${className}-${nodeName}`,
       namespace: 'loam',
-      labels: { 'csi.storage.k8s.io/drivername': 'loam.dev', 'loam.dev/node': nodeName },
+      labels: {
+        'csi.storage.k8s.io/drivername': 'loam.dev',
+        'csi.storage.k8s.io/managed-by': 'loam',
+        'loam.dev/node': nodeName,
+      },
       ...(why === undefined ? {} : { annotations: { 'loam.dev/reason': why } }),
     },
     storageClassName: className,

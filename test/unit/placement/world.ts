@@ -15,7 +15,7 @@ export class World {
   readonly clock = new ManualClock();
   readonly counted: string[] = [];
   readonly gauges = new Map<string, number>();
-  #ending: { readonly stop: AbortController; readonly ended: Promise<void> } | undefined;
+  readonly #endings: { readonly stop: AbortController; readonly ended: Promise<void> }[] = [];
 
   constructor() {
     this.api.put('StorageClass', aStorageClass({ volumeBindingMode: 'Immediate' }));
@@ -62,15 +62,16 @@ export class World {
         observeSeconds: () => {},
       },
     });
-    this.#ending = { stop, ended: placement.run(stop.signal) };
+    this.#endings.push({ stop, ended: placement.run(stop.signal) });
     await this.pass(0);
     return placement;
   }
 
   async end(): Promise<void> {
-    this.#ending?.stop.abort(new Error('the test is over'));
+    const endings = this.#endings.splice(0);
+    for (const { stop } of endings) stop.abort(new Error('the test is over'));
     await this.pass(5_000);
-    await this.#ending?.ended;
+    await Promise.all(endings.map(({ ended }) => ended));
   }
 
   async pass(byMs: number): Promise<void> {
