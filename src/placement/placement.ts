@@ -5,6 +5,7 @@ import type { PersistentVolumeClaim } from '../kube/objects.ts';
 import type { Change } from '../kube/store.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
+import { every } from '../model/every.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { maxInt64 } from '../model/quantity.ts';
@@ -110,11 +111,13 @@ export class Placement {
       this.#queue.start(signal);
       this.#labels?.start(signal);
       this.#withdrawal.start(signal);
-      this.#every(resyncMs, () => {
-        for (const claim of this.#watches.openClaims()) this.#queue.add(uidOf(claim));
-        this.#labels?.lookAtAll();
-        this.#withdrawal.lookAtAll();
-      });
+      this.#undo.push(
+        every(this.#options.clock, resyncMs, () => {
+          for (const claim of this.#watches.openClaims()) this.#queue.add(uidOf(claim));
+          this.#labels?.lookAtAll();
+          this.#withdrawal.lookAtAll();
+        }),
+      );
       this.#options.log.info({ driver: this.#options.settings.driverName }, 'placement runs');
       await Promise.all([this.#queue.idle(), this.#labels?.idle(), this.#withdrawal.idle()]);
     } catch (error) {
@@ -243,17 +246,5 @@ export class Placement {
       const claim = this.#watches.claimByUid(uid);
       if (mostBytes !== undefined && claim !== undefined && sizeOf(claim) <= mostBytes) this.#queue.add(uid);
     }
-  }
-
-  #every(periodMs: number, run: () => void): void {
-    let cancel = (): void => {};
-    const arm = (): void => {
-      cancel = this.#options.clock.after(periodMs, () => {
-        run();
-        arm();
-      });
-    };
-    arm();
-    this.#undo.push(() => cancel());
   }
 }

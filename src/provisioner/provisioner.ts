@@ -5,6 +5,7 @@ import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
 import type { ControllerCapability, CsiDriver } from '../model/csi-driver.ts';
+import { every } from '../model/every.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { nodeSegments } from '../model/topology.ts';
@@ -209,12 +210,16 @@ export class Provisioner {
     volumes.start(signal);
     this.#publishCapacity({ own, ledger, capabilities, calls, signal });
     this.#queues = [claims, volumes];
-    this.#every(sweepMs, () => sweepIntents(intents, (uid) => claims.add(uid), log, false));
-    this.#every(resyncMs, () => {
-      for (const claim of watches.claims()) if (isOpen(claim)) claims.add(uidOf(claim));
-      for (const volume of watches.volumes())
-        if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
-    });
+    this.#undo.push(
+      every(this.#options.clock, sweepMs, () => sweepIntents(intents, (uid) => claims.add(uid), log, false)),
+    );
+    this.#undo.push(
+      every(this.#options.clock, resyncMs, () => {
+        for (const claim of watches.claims()) if (isOpen(claim)) claims.add(uidOf(claim));
+        for (const volume of watches.volumes())
+          if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
+      }),
+    );
     log.info(
       { driver: own.driverName, node: own.nodeName, clusterUid, early: settings.early },
       'the provisioner runs',
@@ -293,18 +298,6 @@ export class Provisioner {
 
   #addVolume(volumes: WorkQueue, volume: PersistentVolume, own: OwnSide): void {
     if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
-  }
-
-  #every(periodMs: number, run: () => void): void {
-    let cancel = (): void => {};
-    const arm = (): void => {
-      cancel = this.#options.clock.after(periodMs, () => {
-        run();
-        arm();
-      });
-    };
-    arm();
-    this.#undo.push(() => cancel());
   }
 }
 

@@ -5,18 +5,14 @@ import { startCsiServer } from '../csi/server.ts';
 import { createKubeApi, loadKubeAccess } from '../kube/client.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import { startRegistration } from '../kubelet/registration.ts';
-import { systemClock } from '../model/system-clock.ts';
 import { labelValueOf } from '../model/topology-value.ts';
-import { createLog } from '../observe/log.ts';
-import { MetricsRegistry } from '../observe/metrics.ts';
-import { watchProcess } from '../observe/process-metrics.ts';
-import { type Check, startStatusServer } from '../observe/status-server.ts';
+import type { Check } from '../observe/status-server.ts';
 import { Provisioner } from '../provisioner/provisioner.ts';
 import { checkPools } from './check-pools.ts';
 import type { InlineSettings } from '../volumes/inline-environment.ts';
-import { Closers } from './closers.ts';
+import type { Closers } from './closers.ts';
+import { runProcess } from './run-process.ts';
 import type { Measure } from './start-placement.ts';
-import { untilAborted } from './until-aborted.ts';
 import { version } from './version.ts';
 import { type ProcessContext, startVolumeStack, type VolumeStack } from './volume-stack.ts';
 
@@ -34,20 +30,8 @@ export type Beside = (config: Config, context: ProcessContext, checks: Check[], 
  * What the kubelet needs comes first: unmounts have to be served while the API server is away.
  */
 export async function runNode(config: Config, signal: AbortSignal, beside?: Beside): Promise<void> {
-  const log = createLog(config.logLevel, { node: config.nodeName });
-  const metrics = new MetricsRegistry();
-  metrics.gauge('loam_build_info', { version }, 1);
-  watchProcess(metrics);
-  const context: ProcessContext = { clock: systemClock, log, metrics, signal };
-  const checks: Check[] = [];
-  const closers = new Closers(log);
-  try {
-    // first of all, so that probes can say what the rest is waiting for
-    if (config.observeAddress !== undefined) {
-      const status = await startStatusServer(config.observeAddress, checks, () => metrics.expose());
-      closers.add('status server', () => status.close());
-      log.info({ address: status.address }, 'serving /metrics, /healthz and /readyz');
-    }
+  const names = { node: config.nodeName };
+  await runProcess(config, names, signal, async ({ context, metrics, checks, closers }) => {
     const starting: Check = { name: 'start', kind: 'ready', problem: () => 'pools are being recovered' };
     checks.push(starting);
     const stack = await startVolumeStack({ ...config, inline: inlineOf(config) }, version, context);
@@ -65,11 +49,7 @@ export async function runNode(config: Config, signal: AbortSignal, beside?: Besi
       if (beside !== undefined) metrics.onCollect(beside(config, context, checks, closers));
     }
     checks.splice(checks.indexOf(starting), 1);
-    await untilAborted(signal);
-    log.info({}, 'shutting down');
-  } finally {
-    await closers.close();
-  }
+  });
 }
 
 /** Staged beside the CSI socket: that folder is kubelet's, too, and mounts in it outlive our container. */
