@@ -90,3 +90,18 @@ export function anEventBy(node: string, name: string): KubeEvent {
     reportingInstance: node,
   };
 }
+
+/** For a PV's spec: one term of these expressions. */
+export function affinityOf(
+  matchExpressions: { key: string; operator: string; values?: string[] }[],
+): Partial<PersistentVolume['spec']> {
+  return { nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions }] } } };
+}
+
+/** For a PV's spec: a term for each node. */
+export function twoTerms(...names: readonly string[]): Partial<PersistentVolume['spec']> {
+  const nodeSelectorTerms = names.map((name) => ({
+    matchExpressions: [{ key: topologyKey, operator: 'In', values: [name] }],
+  }));
+  return { nodeAffinity: { required: { nodeSelectorTerms } } };
+}

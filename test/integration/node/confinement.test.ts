@@ -11,6 +11,7 @@ import {
 } from '../../support/confined-cluster.ts';
 import { eventually } from '../../support/eventually.ts';
 import {
+  affinityOf,
   aCapacityOf,
   aClaimFor,
   anEventBy,
@@ -18,6 +19,7 @@ import {
   loamNamespace,
   selectedNode,
   topologyKey,
+  twoTerms,
 } from '../../support/node-objects.ts';
 
 const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
@@ -389,17 +391,4 @@ describe('the policies that confine a node’s process', () => {
 interface PolicyStatus {
   readonly metadata: { readonly name: string };
   readonly status?: { readonly typeChecking?: object };
-}
-
-function affinityOf(
-  matchExpressions: { key: string; operator: string; values?: string[] }[],
-): Partial<PersistentVolume['spec']> {
-  return { nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions }] } } };
-}
-
-function twoTerms(...names: readonly string[]): Partial<PersistentVolume['spec']> {
-  const nodeSelectorTerms = names.map((name) => ({
-    matchExpressions: [{ key: topologyKey, operator: 'In', values: [name] }],
-  }));
-  return { nodeAffinity: { required: { nodeSelectorTerms } } };
 }

@@ -1,58 +1,26 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
 import type { PublishRequest } from '../../../src/model/node-driver.ts';
 import {
-  inlineId as id,
-  inlineRequest,
-  inlineTarget,
-  podFolder as podFolderBelow,
-} from '../../support/inline-request.ts';
-import {
-  callFor,
-  dead,
-  GiB,
-  until,
-  VolumeLab,
-  type LabProcess,
-  type StartOptions,
-} from '../../support/volume-lab.ts';
+  expectNothing,
+  id,
+  lab,
+  podFolder,
+  process,
+  publish,
+  request,
+  restart,
+  stagingPath,
+  target,
+  unpublish,
+  useInlineLab,
+} from '../../support/inline-lab.ts';
+import { callFor, dead, until } from '../../support/volume-lab.ts';
 
-let lab: VolumeLab;
-let process: LabProcess;
-beforeEach(async () => {
-  lab = await VolumeLab.make('one');
-  // kubelet always has Loam's own pod
-  await mkdir(lab.kubeletPath('pods', 'loam'), { recursive: true });
-  process = await start();
-});
-afterEach(() => lab.clear());
-
-const start = (options: StartOptions = {}) => lab.start({ inlineMaxBytes: 2n * GiB, ...options });
-const podFolder = (): string => podFolderBelow(lab.kubeletPath());
-const target = (): string => inlineTarget(lab.kubeletPath());
-const stagingPath = (): string => join(lab.stagingFolder, id);
-
-const request = (
-  attributes: Readonly<Record<string, string>> = { size: '1Gi' },
-  changes: Partial<PublishRequest> = {},
-): PublishRequest => inlineRequest(lab.kubeletPath(), attributes, changes);
-async function publish(wanted = request()): Promise<void> {
-  await mkdir(dirname(wanted.targetPath), { recursive: true });
-  await process.node.publish(wanted, callFor());
-}
-const unpublish = (targetPath = target(), volumeId: string = id): Promise<void> =>
-  process.node.unpublish({ volumeId, targetPath }, callFor());
-
-async function expectNothing(): Promise<void> {
-  expect(await lab.namesIn('volumes')).toEqual([]);
-  await until(async () => (await lab.namesIn('trash')).length === 0);
-  await until(() => process.pools.open()[0]?.promisedBytes() === 0n);
-  expect(await lab.mounts.read()).toHaveLength(1);
-  expect(existsSync(stagingPath())).toBe(false);
-}
+useInlineLab();
 
 describe('a pod with very many inline volumes', () => {
   const wishOf = (name: string): PublishRequest =>
@@ -120,7 +88,7 @@ describe('an inline volume whose pool goes', () => {
     await process.stop();
     await rm(lab.poolPath(), { recursive: true });
     await rename(`${lab.poolPath()}-away`, lab.poolPath());
-    process = await start();
+    await restart();
     await process.node.sweepInline(callFor());
     await expectNothing();
   });
@@ -133,7 +101,7 @@ describe('an inline volume whose pool goes', () => {
     const died = new Promise<void>((resolve) => {
       tell = resolve;
     });
-    process = await start({
+    await restart({
       pools: [lab.poolConfig('one')],
       reached: async (step) => {
         if (step !== 'commit') return;
@@ -145,7 +113,7 @@ describe('an inline volume whose pool goes', () => {
     await died;
     await rename(lab.poolPath('one'), `${lab.poolPath('one')}-away`);
     await mkdir(lab.poolPath('one'));
-    process = await start({ pools });
+    await restart({ pools });
     await publish();
     const image = join(lab.poolPath('two'), 'volumes', id, 'image');
     await writeFile(image, 'what the pod wrote');
@@ -153,7 +121,7 @@ describe('an inline volume whose pool goes', () => {
     await process.stop();
     await rm(lab.poolPath('one'), { recursive: true });
     await rename(`${lab.poolPath('one')}-away`, lab.poolPath('one'));
-    process = await start({ pools });
+    await restart({ pools });
     await publish();
     expect(process.environment.publications.at(stagingPath())?.poolUuid).toBe(
       process.pools.open().find(({ name }) => name === 'two')?.uuid,
