@@ -1,8 +1,9 @@
+import { chown } from 'node:fs/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { removeAll } from '../support/cluster-leftovers.ts';
+import { poolPath, removeAll } from '../support/cluster-leftovers.ts';
 import { eventually } from '../support/eventually.ts';
 import { claimOf, classOf, podOf } from '../support/pods.ts';
-import { RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+import { folderOfNode, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
 const cluster = new RealCluster();
@@ -95,6 +96,34 @@ describe.skipIf(why !== undefined)(
         expect(await cluster.sh('unprivileged', 'stat -c %u:%g /data/file')).toBe('1000:2000');
       },
     );
+
+    it('gives a large tree to the fsGroup of its pod, and leaves it alone where the pod wants that and its root is right', async () => {
+      const fill =
+        'for d in $(seq 100); do mkdir /data/$d; for f in $(seq 200); do : > /data/$d/$f; done; done';
+      await cluster.apply(
+        claimOf('tree', { className: 'loam-directory' }),
+        podOf('filler', 'tree', { first: fill }),
+      );
+      await cluster.untilRunning('filler');
+      const node = await cluster.nodeOf('filler');
+      const handle = await cluster.field('pvc', 'tree', '.spec.volumeName');
+      await cluster.remove('pod', 'filler');
+      const grouped = { runAsUser: 1000, fsGroup: 2000, runAsNonRoot: true };
+      const beganMs = performance.now();
+      await cluster.apply(podOf('grouped', 'tree', { securityContext: grouped }));
+      await cluster.untilRunning('grouped');
+      console.log(
+        `20,000 files given to an fsGroup: ready after ${Math.round(performance.now() - beganMs)} ms`,
+      );
+      expect(await cluster.sh('grouped', 'find /data -type f -group 2000 | wc -l')).toBe('20000');
+      await cluster.remove('pod', 'grouped');
+      const file = `${folderOfNode(node, poolPath)}/volumes/${handle}/data/1/1`;
+      await chown(file, 0, 0);
+      const securityContext = { ...grouped, fsGroupChangePolicy: 'OnRootMismatch' };
+      await cluster.apply(podOf('again', 'tree', { securityContext }));
+      await cluster.untilRunning('again');
+      expect(await cluster.sh('again', 'stat -c %g /data/1/1 /data/1/2')).toBe('0\n2000');
+    });
 
     it('serves kept data to a PV that was written by hand for its handle', async () => {
       await cluster.apply(
