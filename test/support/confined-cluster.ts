@@ -180,3 +180,8 @@ export function remove(kind: KindName, object: KubeObject): Write {
 function keyOf({ metadata: { name, namespace } }: KubeObject): ObjectKey {
   return namespace === undefined ? { name } : { name, namespace };
 }
+
+export interface PolicyStatus {
+  readonly metadata: { readonly name: string };
+  readonly status?: { readonly typeChecking?: object };
+}

@@ -7,6 +7,7 @@ import {
   patch,
   patchStatus,
   remove,
+  type PolicyStatus,
   type Write,
 } from '../../support/confined-cluster.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -84,6 +85,16 @@ describe('the policies that confine a node’s process', () => {
         ),
       ).rejects.toThrow(/node-a refused/);
       expect(await cluster.now('PersistentVolume', volume)).toEqual(volume);
+    });
+
+    it('its own and labelled for another against who put the label there', async () => {
+      const made = await cluster.seed('PersistentVolume', aVolumeOn('node-a'));
+      const relabel = patch('PersistentVolume', made, {
+        metadata: { labels: { 'loam.dev/node': 'node-b' } },
+      });
+      await expectRefused('node-a', relabel, /its label loam.dev\/node names another node/);
+      expect(await cluster.refusalOf('admin', relabel)).toBe('');
+      expect(await cluster.refusalOf('node-a', patch('PersistentVolume', made, mark))).toBe('');
     });
 
     it.each<[string, Partial<PersistentVolume['spec']> | 'without affinity', string?]>([
@@ -387,8 +398,3 @@ describe('the policies that confine a node’s process', () => {
     }
   });
 });
-
-interface PolicyStatus {
-  readonly metadata: { readonly name: string };
-  readonly status?: { readonly typeChecking?: object };
-}
