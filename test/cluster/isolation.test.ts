@@ -186,6 +186,33 @@ describe.skipIf(why !== undefined)(
       },
     );
 
+    it('find nothing of a volume with the policy Recycle, which nobody gets until an administrator decides', async () => {
+      await owner.apply(claimOf('data'), podOf('owner', 'data', { node, first: 'echo mine > /data/note' }));
+      await owner.untilRunning('owner');
+      const volume = await owner.field('pvc', 'data', '.spec.volumeName');
+      const policy = (value: string) =>
+        cluster.kubectl([
+          'patch',
+          'pv',
+          volume,
+          `--patch=${JSON.stringify({ spec: { persistentVolumeReclaimPolicy: value } })}`,
+        ]);
+      await policy('Recycle');
+      await owner.remove('pod', 'owner');
+      await owner.remove('pvc', 'data');
+      await cluster.untilField('pv', volume, '.status.phase', 'Failed');
+      await stranger.apply(
+        claimOf('asking', { volumeName: volume }),
+        claimOf('data'),
+        podOf('stranger', 'data', { node }),
+      );
+      await stranger.untilRunning('stranger');
+      expect(await stranger.sh('stranger', 'ls /data | grep -vx lost+found; true')).toBe('');
+      expect(await stranger.field('pvc', 'asking', '.status.phase')).toBe('Pending');
+      await policy('Delete');
+      await cluster.untilField('pv', volume, '.metadata.name', '');
+    });
+
     it('leave nothing in the very blocks of a volume whose class scrubs, before they are given back', async () => {
       const pattern = `tenant-a-${randomBytes(8).toString('hex')}`;
       const first = `yes ${pattern} | dd of=/data/file bs=1M count=20 2>/dev/null; sync`;
