@@ -25,6 +25,16 @@ interface EventRecorderOptions {
   readonly log: Log;
 }
 
+/** Where Events are told: the recorder, as its users need it. */
+export interface EventSink {
+  record(
+    involved: { readonly kind: KindName; readonly object: KubeObject },
+    type: 'Normal' | 'Warning',
+    reason: string,
+    message: string,
+  ): void;
+}
+
 /** One text about one object: what the server has of it, and what it should have. */
 interface Entry {
   readonly event: KubeEvent;
@@ -38,7 +48,7 @@ interface Entry {
  * Events on objects, for people. Told in the background, one at a time and best effort: who records never waits and never hears of a
  * failure; what cannot be told within a few tries, or is too much, is dropped and counted.
  */
-export class EventRecorder {
+export class EventRecorder implements EventSink {
   readonly #options: EventRecorderOptions;
   readonly #remembered = new Map<string, Entry>();
   readonly #waiting = new Set<Entry>();

@@ -7,6 +7,7 @@ import { pause } from './back-off.ts';
 import type { KubeApi } from './kube-api.ts';
 import { decideLease } from './lease-decision.ts';
 import { LeaseTerm } from './lease-term.ts';
+import { lookUp } from './look-up.ts';
 import type { Lease } from './objects.ts';
 
 /** kube-controller-manager's, which every operator knows. */
@@ -193,14 +194,9 @@ export class LeaseElection {
 
   async #read(signal: AbortSignal): Promise<Lease | undefined> {
     const { api, namespace, name } = this.#options;
-    try {
-      const found = await api.get('Lease', { namespace, name }, signal);
-      this.#know(found);
-      return found;
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
+    const found = await lookUp(api, 'Lease', { namespace, name }, signal);
+    if (found !== undefined) this.#know(found);
+    return found;
   }
 
   async #write(spec: object, signal: AbortSignal): Promise<void> {

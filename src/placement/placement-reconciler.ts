@@ -2,8 +2,8 @@ import { nodeLabel, selectedNode } from '../claims/annotations.ts';
 import { namesClaim } from '../claims/volume-facts.ts';
 import { claimRefOf, logFacts, selectedNodeOf, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import { isConflict, isNotFound } from '../kube/api-error.ts';
-import type { KubeApi, ObjectKey } from '../kube/kube-api.ts';
-import type { KindName } from '../kube/kinds.ts';
+import type { KubeApi } from '../kube/kube-api.ts';
+import { lookUp } from '../kube/look-up.ts';
 import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
@@ -198,7 +198,7 @@ export class PlacementReconciler {
     log.debug({ ...logFacts(claimRefOf(claim)), reason: decision.reason }, 'its node is away');
     if (decision.kind === 'wait') return { kind: 'retry', afterMs: decision.afterMs };
     // all that was known may be a moment old, and this is not to be done on an old memory
-    const live = await this.#lookUp(claim, nodeName, decision.cause, signal);
+    const live = await this.#stillWaiting(claim, nodeName, decision.cause, signal);
     if (live === undefined) return { kind: 'retry' };
     const { resourceVersion } = live.metadata;
     const body = {
@@ -210,17 +210,18 @@ export class PlacementReconciler {
   }
 
   /** The claim as it is now, if it still waits for this node and has no volume, and the node has not come back. */
-  async #lookUp(
+  async #stillWaiting(
     claim: PersistentVolumeClaim,
     nodeName: string,
     cause: ReleaseCause,
     signal: AbortSignal,
   ): Promise<PersistentVolumeClaim | undefined> {
+    const { api } = this.#options;
     const { namespace = '', name } = claim.metadata;
     const [live, volume, node] = await Promise.all([
-      this.#find('PersistentVolumeClaim', { namespace, name }, signal),
-      this.#find('PersistentVolume', { name: volumeNameFor(uidOf(claim)) }, signal),
-      this.#find('Node', { name: nodeName }, signal),
+      lookUp(api, 'PersistentVolumeClaim', { namespace, name }, signal),
+      lookUp(api, 'PersistentVolume', { name: volumeNameFor(uidOf(claim)) }, signal),
+      lookUp(api, 'Node', { name: nodeName }, signal),
     ]);
     const isBack =
       node !== undefined &&
@@ -230,15 +231,6 @@ export class PlacementReconciler {
     if (!isSame || (live.spec.volumeName ?? '') !== '' || volume !== undefined || isBack) return undefined;
     const reserved = this.#options.watches.volumesNaming(live).some((other) => namesClaim(other, live));
     return reserved ? undefined : live;
-  }
-
-  async #find<K extends KindName>(kind: K, key: ObjectKey, signal: AbortSignal) {
-    try {
-      return await this.#options.api.get(kind, key, signal);
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
   }
 
   #select(claim: PersistentVolumeClaim, node: NodeState, signal: AbortSignal): Promise<boolean> {

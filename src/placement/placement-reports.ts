@@ -1,21 +1,11 @@
 import { claimRefOf, logFacts, uidOf } from '../claims/claim-facts.ts';
-import type { KindName } from '../kube/kinds.ts';
-import type { KubeObject, PersistentVolumeClaim } from '../kube/objects.ts';
+import type { EventSink } from '../kube/event-recorder.ts';
+import type { PersistentVolumeClaim } from '../kube/objects.ts';
 import type { Clock } from '../model/clock.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import type { ReleaseCause } from './decide-release.ts';
 import type { Description } from './describe-nowhere.ts';
-
-/** The part of the event recorder that placement uses. */
-export interface EventSink {
-  record(
-    involved: { readonly kind: KindName; readonly object: KubeObject },
-    type: 'Normal' | 'Warning',
-    reason: string,
-    message: string,
-  ): void;
-}
 
 /** What has not changed in kind is said again only after this. */
 export const repeatMs = 10 * 60_000;

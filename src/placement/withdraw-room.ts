@@ -1,6 +1,7 @@
 import { capacityReason } from '../claims/annotations.ts';
 import { isConflict, isNotFound } from '../kube/api-error.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
+import { lookUp } from '../kube/look-up.ts';
 import type { CsiStorageCapacity } from '../kube/objects.ts';
 import { type Outcome, WorkQueue } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
@@ -128,14 +129,9 @@ export class RoomWithdrawal {
 
   async #isStillAway(nodeName: string, cause: NodeTrouble['cause'], signal: AbortSignal): Promise<boolean> {
     const { api, watches, driverName } = this.#options;
-    try {
-      const live = await api.get('Node', { name: nodeName }, signal);
-      if (live.metadata.uid !== watches.node(nodeName)?.metadata.uid) return false;
-      return cause === 'driver-lost' || !nodeStateOf(live, undefined, driverName).isReady;
-    } catch (error) {
-      if (isNotFound(error)) return false;
-      throw error;
-    }
+    const live = await lookUp(api, 'Node', { name: nodeName }, signal);
+    if (live === undefined || live.metadata.uid !== watches.node(nodeName)?.metadata.uid) return false;
+    return cause === 'driver-lost' || !nodeStateOf(live, undefined, driverName).isReady;
   }
 
   /** @returns false where somebody else has written to it, or deleted it */

@@ -6,7 +6,7 @@ import type { Metrics } from '../model/metrics.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
-import { lookUpClaim } from './live-claim.ts';
+import { lookUp } from '../kube/look-up.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import { ClaimProvisioning, type ProvisioningOptions } from './provision-claim.ts';
 import { ProvisionReports } from './provision-reports.ts';
@@ -77,7 +77,7 @@ export class ClaimReconciler {
       events.forget(claimUid);
       return { kind: 'done' };
     }
-    const live = await lookUpClaim(api, intent.claim, signal);
+    const live = await lookUp(api, 'PersistentVolumeClaim', intent.claim, signal);
     if (live === undefined || uidOf(live) !== claimUid)
       return this.#settler.settle(intent, undefined, 'the claim is gone', signal);
     if (!watches.isScoped) return { kind: 'retry', afterMs: lagMs };

@@ -1,16 +1,7 @@
+import type { EventSink } from '../kube/event-recorder.ts';
 import type { KindName } from '../kube/kinds.ts';
 import type { KubeObject } from '../kube/objects.ts';
 import { uidOf } from '../claims/claim-facts.ts';
-
-/** The part of the event recorder that the loops use. */
-export interface EventSink {
-  record(
-    involved: { readonly kind: KindName; readonly object: KubeObject },
-    type: 'Normal' | 'Warning',
-    reason: string,
-    message: string,
-  ): void;
-}
 
 /** Tells people about outcomes, once per object and change of the text: attempts repeat, news does not. */
 export class OutcomeEvents {

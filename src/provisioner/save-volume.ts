@@ -10,7 +10,7 @@ import { buildPersistentVolume } from './build-persistent-volume.ts';
 import { logFacts, uidOf } from '../claims/claim-facts.ts';
 import type { ProvisionDecision } from './decide-provision.ts';
 import type { Intent } from './intents.ts';
-import { lookUpClaim } from './live-claim.ts';
+import { lookUp } from '../kube/look-up.ts';
 import { persistVolume } from './persist-volume.ts';
 import type { ProvisionReports } from './provision-reports.ts';
 import type { IntentSettler } from './settle-intent.ts';
@@ -63,7 +63,8 @@ export class VolumeSaving {
     const log = this.#options.log.child({ ...logFacts(intent.claim), volumeId: volume.volumeId });
     let claim = watches.claimByUid(uidOf(attempt.claim));
     // it may only have lost its label meanwhile
-    if (claim === undefined && watches.isScoped) claim = await lookUpClaim(api, intent.claim, signal);
+    if (claim === undefined && watches.isScoped)
+      claim = await lookUp(api, 'PersistentVolumeClaim', intent.claim, signal);
     // the next turn looks the claim up live
     if (claim === undefined || uidOf(claim) !== uidOf(attempt.claim)) return { kind: 'retry', afterMs: 0 };
     const again = redecide(claim, storageClass);

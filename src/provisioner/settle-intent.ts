@@ -1,5 +1,5 @@
-import { isNotFound } from '../kube/api-error.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
+import { lookUp } from '../kube/look-up.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
@@ -45,7 +45,7 @@ export class IntentSettler {
     if (identity === undefined) return this.#end(intent);
 
     const name = volumeNameFor(intent.claim.uid);
-    const named = await lookUp(api, name, signal);
+    const named = await lookUp(api, 'PersistentVolume', { name }, signal);
     const isOwner = (volume: PersistentVolume) => standsFor(volume, identity, own.driverName);
     const owner =
       named !== undefined && isOwner(named)
@@ -136,17 +136,4 @@ export interface SettlerOptions {
   readonly events: OutcomeEvents;
   readonly clock: Clock;
   readonly log: Log;
-}
-
-async function lookUp(
-  api: KubeApi,
-  name: string,
-  signal: AbortSignal,
-): Promise<PersistentVolume | undefined> {
-  try {
-    return await api.get('PersistentVolume', { name }, signal);
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
 }

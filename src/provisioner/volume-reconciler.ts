@@ -17,7 +17,7 @@ import {
   type ClaimFate,
   type ReclaimDecision,
 } from './decide-reclaim.ts';
-import { lookUpClaim } from './live-claim.ts';
+import { lookUp } from '../kube/look-up.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import type { VolumeDestruction } from './destroy-volume.ts';
 import type { OwnSide } from '../claims/volume-facts.ts';
@@ -88,7 +88,7 @@ export class VolumeReconciler {
     // the answer is the PV as it is: somebody may have thought better of it
     const now = this.#decide(marked);
     if (now.kind !== 'reclaim') return this.#leave(marked, now, signal);
-    const live = await lookUpClaim(this.#options.api, now.claim, signal);
+    const live = await lookUp(this.#options.api, 'PersistentVolumeClaim', now.claim, signal);
     const fate = this.#fateOf(live, now, marked);
     if (fate.kind !== 'gone') return this.#claimThere(marked, fate, signal);
     this.#options.log.info(
@@ -130,7 +130,9 @@ export class VolumeReconciler {
   async #knownClaim(claim: ClaimRef, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined> {
     const { watches, api } = this.#options;
     const inStore = watches.claim(claim);
-    return inStore === undefined && watches.isScoped ? lookUpClaim(api, claim, signal) : inStore;
+    return inStore === undefined && watches.isScoped
+      ? lookUp(api, 'PersistentVolumeClaim', claim, signal)
+      : inStore;
   }
 
   async #syncFinalizer(volume: PersistentVolume, signal: AbortSignal): Promise<PersistentVolume> {

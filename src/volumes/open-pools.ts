@@ -1,6 +1,7 @@
 import type { PoolConfig } from '../config/config.ts';
 import { openOrMake } from '../host/path-facts.ts';
 import { isReason, messageOf, StorageError } from '../model/errors.ts';
+import { Listeners } from '../model/listeners.ts';
 import type { PoolTrouble } from '../model/volume-ledger.ts';
 import { KnownPools } from './known-pools.ts';
 import { locateVolume, type LocatedVolume } from './locate-volume.ts';
@@ -32,7 +33,7 @@ export class Pools {
   readonly #slots: readonly Slot[];
   readonly #known: KnownPools;
   readonly #services: PoolServices;
-  readonly #listeners = new Set<(id: string) => void>();
+  readonly #removed = new Listeners<string>();
   #cancelTimer: () => void = () => {};
   #isStopped = false;
 
@@ -117,8 +118,7 @@ export class Pools {
 
   /** Calls back when the last byte of a deleted volume is gone, whichever pool it was in. */
   onRemoved(listener: (id: string) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#removed.add(listener);
   }
 
   async stop(): Promise<void> {
@@ -186,7 +186,7 @@ export class Pools {
       );
       pool.trash.onRemoved((id) => {
         this.#services.spaceChanged?.tell();
-        for (const listener of this.#listeners) listener(id);
+        this.#removed.tell(id);
       });
       slot.pool = pool;
       slot.isHeldElsewhere = false;

@@ -50,7 +50,7 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   readonly #name: string;
   readonly #topologyValue: string;
   readonly #poolUuid: string;
-  readonly #listeners = new Set<(volumeId: string) => void>();
+  readonly #removed = new Listeners<string>();
 
   constructor(options: {
     readonly name: string;
@@ -120,7 +120,7 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   /** The last byte of a deleted volume goes. */
   finishRemoval(volumeId: string): void {
     this.removing.delete(volumeId);
-    for (const listener of this.#listeners) listener(volumeId);
+    this.#removed.tell(volumeId);
   }
 
   async getCapacity(request: GetCapacityRequest): Promise<Capacity> {
@@ -148,8 +148,7 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#removed.add(listener);
   }
 
   onReleased(listener: (volumeId: string) => void): () => void {

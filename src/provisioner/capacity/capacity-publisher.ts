@@ -8,7 +8,7 @@ import type { Metrics } from '../../model/metrics.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { DriverCalls } from '../driver-calls.ts';
-import type { EventSink } from '../outcome-events.ts';
+import type { EventSink } from '../../kube/event-recorder.ts';
 import { buildCapacity, capacityNameOf, type CapacityScope, type Room } from './capacity-object.ts';
 import { CapacityObjects } from './capacity-objects.ts';
 import { CapacityWriter } from './capacity-writer.ts';

@@ -1,6 +1,6 @@
 import type { Node } from '../../kube/objects.ts';
 import type { PoolTrouble } from '../../model/volume-ledger.ts';
-import type { EventSink } from '../outcome-events.ts';
+import type { EventSink } from '../../kube/event-recorder.ts';
 
 /** Tells on the Node which of its pools are missing and which are back, once a change. */
 export class PoolEvents {
