@@ -84,6 +84,7 @@ export class CapacityPublisher {
       scope: this.#scope,
       onForeignChange: (isDeleted) => {
         if (isDeleted) this.#node.lookAgain();
+        this.#heard();
         this.refresh();
       },
     });
@@ -121,6 +122,12 @@ export class CapacityPublisher {
   /** Resolves when nothing is under way any more; after the signal has aborted. */
   async idle(): Promise<void> {
     await Promise.all([this.#running, this.#node.idle()]);
+  }
+
+  /** The API server is there: what waits for an outage to end need not wait any longer. */
+  #heard(): void {
+    this.#notBeforeMs = Math.min(this.#notBeforeMs, this.#options.clock.nowMs() + roundGapMs);
+    this.#node.retry();
   }
 
   /** Has a round begin after this time, or sooner where one is due before. */

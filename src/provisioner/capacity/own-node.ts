@@ -55,6 +55,11 @@ export class OwnNode {
     this.#arm(settleMs);
   }
 
+  /** The API server is there again: a look that failed is not put off any longer. */
+  retry(): void {
+    if (this.#lastProblem !== '') this.#arm(settleMs);
+  }
+
   /** Resolves when no look is under way. */
   async idle(): Promise<void> {
     await this.#looking;

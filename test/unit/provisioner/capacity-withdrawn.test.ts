@@ -28,7 +28,10 @@ describe('room that the controller took for gone', () => {
     expect(world.find()?.capacity).toBe('10Gi');
   });
 
-  it('is there again within a second of the first news after an hour without the API server', async () => {
+  // the watch, the Node and the writes are each tried again at times of their own: whichever of them is first
+  const outagesMs = [0, 7, 14, 21, 28].map((seconds) => 3_600_000 + seconds * 1_000);
+  const returns = 'is there again within a second of the first news after %d ms without the API server';
+  it.each(outagesMs)(returns, async (outageMs) => {
     world.api.goDeaf();
     const gone = new ApiUnreachable('no route');
     world.api.fail('get', 'Node', gone, { times: 10_000 });
@@ -36,7 +39,7 @@ describe('room that the controller took for gone', () => {
     // a write that it could not make
     world.change(9n * GiB);
     withdraw();
-    await world.pass(3_600_000);
+    await world.pass(outageMs);
     expect(world.published()).toEqual(none);
     world.api.hearAgain();
     world.api.heal();
