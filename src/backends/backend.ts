@@ -1,4 +1,4 @@
-import type { BackendName, FsType, VolumeSpec } from '../model/volume.ts';
+import type { BackendName, Consistency, FsType, VolumeSpec } from '../model/volume.ts';
 import type { CallContext, VolumeCondition } from '../model/csi-driver.ts';
 import type { UsageEntry } from '../model/node-driver.ts';
 
@@ -28,6 +28,21 @@ export interface MountIntent {
   readonly path: string;
   readonly readonly: boolean;
   readonly mountFlags: readonly string[];
+}
+
+/** A volume or snapshot whose data is to be copied; a snapshot's directory looks like a volume's. */
+export interface CopySource {
+  readonly place: VolumePlace;
+  readonly spec: VolumeSpec;
+  /** staged or attached somewhere, so that somebody may write meanwhile; never so of a snapshot */
+  readonly isLive: boolean;
+}
+
+export interface CopyWish {
+  /** a copy that mixes several moments will do where nothing better can be had */
+  readonly allowsLoose: boolean;
+  /** told now and then, where the copying takes long */
+  readonly onProgress?: (copiedBytes: bigint) => void;
 }
 
 /**
@@ -78,6 +93,54 @@ export interface Backend {
   usage(place: VolumePlace, spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]>;
 
   condition(place: VolumePlace, spec: VolumeSpec): Promise<VolumeCondition>;
+
+  /**
+   * Gives the volume the size that `spec` has from now on, which is never less than it had: the image, its devices, the limit. What
+   * is mounted grows with it where the kernel lets it. The caller has reserved the space and writes the record after.
+   *
+   * @returns whether what is mounted has yet to grow, at `growMounted` or at the next `stage`, which sees to it always
+   * @throws StorageError 'out-of-space'; then the size is what it was
+   */
+  grow?(
+    place: VolumePlace,
+    spec: VolumeSpec,
+    call: CallContext,
+  ): Promise<{ readonly isMountBehind: boolean }>;
+  /** Has the file system mounted at a stage's or publish's path take its whole volume. @throws StorageError 'cannot-grow-now' */
+  growMounted?(place: VolumePlace, spec: VolumeSpec, volumePath: string, call: CallContext): Promise<void>;
+
+  /** Whether a copy within this pool shares its source's blocks, and takes no time that grows with the data. */
+  sharesBlocks?(source: CopySource): Promise<boolean>;
+  /**
+   * Copies the source's data, as of one moment, into the empty directory of a snapshot. Durable once `target` itself is synced. Either
+   * whole under its name or not there; leftovers are the caller's to remove, by `discard` where the backend has it.
+   * @throws StorageError 'not-consistent' | 'out-of-space' | 'host-failure'
+   */
+  capture?(
+    source: CopySource,
+    target: VolumePlace,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }>;
+  /**
+   * As `create`, with the source's data: a file system is grown to `spec.sizeBytes`, which is never less than the source's, and gets a
+   * uuid of its own. What is written to the one is never seen in the other.
+   * @throws StorageError as `create` and `capture`
+   */
+  createFrom?(
+    source: CopySource,
+    place: VolumePlace,
+    spec: VolumeSpec,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }>;
+  /** Bytes of the pool that a volume or snapshot has written, shared blocks counted in full. Quick; undefined: not known. */
+  writtenBytes?(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined>;
+
+  /** Makes thin thick, or holds a limit that was advisory: from `from` to `to`. Idempotent. @throws StorageError 'out-of-space' | 'limit-not-enforced' */
+  reshape?(place: VolumePlace, from: VolumeSpec, to: VolumeSpec, call: CallContext): Promise<void>;
+  /** Prepares data in the trash, or half-made, for removal file by file: takes apart what that cannot (subvolumes). */
+  discard?(place: VolumePlace, signal: AbortSignal): Promise<void>;
 }
 
 /** Names below a volume's directory. */

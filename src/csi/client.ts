@@ -37,7 +37,7 @@ export function connectCsiDriver(socketPath: string): CsiDriver & { close(): voi
     },
 
     createVolume: async (request, call) => {
-      if (request.hasContentSource === true) {
+      if (request.contentSource !== undefined) {
         throw new StorageError(
           'unimplemented',
           `volume ${request.name} asks for a source's data; that is not sent yet`,
@@ -71,6 +71,12 @@ export function connectCsiDriver(socketPath: string): CsiDriver & { close(): voi
       );
     },
 
+    expandVolume: notSentYet('ControllerExpandVolume'),
+    modifyVolume: notSentYet('ControllerModifyVolume'),
+    createSnapshot: notSentYet('CreateSnapshot'),
+    deleteSnapshot: notSentYet('DeleteSnapshot'),
+    listSnapshots: notSentYet('ListSnapshots'),
+
     getCapacity: async ({ capabilities, parameters, accessibleTopology }, call) => {
       const wire = {
         volumeCapabilities: capabilities.map(writeCapability),
@@ -90,5 +96,11 @@ export function connectCsiDriver(socketPath: string): CsiDriver & { close(): voi
       identity.close();
       controller.close();
     },
+  };
+}
+
+function notSentYet(method: string): () => Promise<never> {
+  return async () => {
+    throw new StorageError('unimplemented', `${method} is not sent yet`);
   };
 }

@@ -1,3 +1,4 @@
+import { StorageError } from '../model/errors.ts';
 import type { CallContext } from '../model/csi-driver.ts';
 import type { NodeDriver, NodeInfo } from '../model/node-driver.ts';
 import { ask, channelTo } from './channel.ts';
@@ -25,6 +26,10 @@ export function connectNodeDriver(socketPath: string): RemoteNodeDriver {
         maxVolumesPerNode: Number(info.maxVolumesPerNode ?? 0),
         accessibleTopology: info.accessibleTopology?.segments ?? {},
       };
+    },
+
+    expand: async () => {
+      throw new StorageError('unimplemented', 'NodeExpandVolume is not sent yet');
     },
 
     stage: async ({ capability, volumeContext, ...paths }, call) => {

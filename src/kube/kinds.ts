@@ -12,6 +12,10 @@ export interface Kinds {
   Pod: objects.Pod;
   CSINode: objects.CsiNode;
   Lease: objects.Lease;
+  VolumeAttributesClass: objects.VolumeAttributesClass;
+  VolumeSnapshot: objects.VolumeSnapshot;
+  VolumeSnapshotContent: objects.VolumeSnapshotContent;
+  VolumeSnapshotClass: objects.VolumeSnapshotClass;
 }
 export type KindName = keyof Kinds;
 
@@ -22,6 +26,9 @@ export interface KindInfo {
   readonly plural: string;
   readonly namespaced: boolean;
 }
+
+/** Of custom resources that the cluster may not have (external-snapshotter). */
+export const snapshotGroup = 'snapshot.storage.k8s.io';
 
 export const kinds: { readonly [K in KindName]: KindInfo } = {
   PersistentVolumeClaim: { group: '', version: 'v1', plural: 'persistentvolumeclaims', namespaced: true },
@@ -39,6 +46,25 @@ export const kinds: { readonly [K in KindName]: KindInfo } = {
   Pod: { group: '', version: 'v1', plural: 'pods', namespaced: true },
   CSINode: { group: 'storage.k8s.io', version: 'v1', plural: 'csinodes', namespaced: false },
   Lease: { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', namespaced: true },
+  VolumeAttributesClass: {
+    group: 'storage.k8s.io',
+    version: 'v1',
+    plural: 'volumeattributesclasses',
+    namespaced: false,
+  },
+  VolumeSnapshot: { group: snapshotGroup, version: 'v1', plural: 'volumesnapshots', namespaced: true },
+  VolumeSnapshotContent: {
+    group: snapshotGroup,
+    version: 'v1',
+    plural: 'volumesnapshotcontents',
+    namespaced: false,
+  },
+  VolumeSnapshotClass: {
+    group: snapshotGroup,
+    version: 'v1',
+    plural: 'volumesnapshotclasses',
+    namespaced: false,
+  },
 };
 
 /** `v1`, `storage.k8s.io/v1` */

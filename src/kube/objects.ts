@@ -55,7 +55,20 @@ export interface PersistentVolumeClaim extends KubeObject {
     phase?: 'Pending' | 'Bound' | 'Lost';
     accessModes?: string[];
     capacity?: Record<string, string>;
+    allocatedResources?: Record<string, string>;
+    allocatedResourceStatuses?: Record<string, string>;
+    conditions?: ClaimCondition[];
+    currentVolumeAttributesClassName?: string;
+    modifyVolumeStatus?: { targetVolumeAttributesClassName?: string; status: string };
   };
+}
+export interface ClaimCondition {
+  type: string;
+  status: string;
+  lastProbeTime?: string | null;
+  lastTransitionTime?: string;
+  reason?: string;
+  message?: string;
 }
 export interface TypedReference {
   apiGroup?: string;
@@ -103,6 +116,53 @@ export interface StorageClass extends KubeObject {
   allowVolumeExpansion?: boolean;
   mountOptions?: string[];
   allowedTopologies?: { matchLabelExpressions?: { key: string; values: string[] }[] }[];
+}
+
+export interface VolumeAttributesClass extends KubeObject {
+  driverName: string;
+  parameters?: Record<string, string>;
+}
+
+export interface SnapshotFault {
+  time?: string;
+  message?: string;
+}
+export interface VolumeSnapshot extends KubeObject {
+  spec: {
+    source: { persistentVolumeClaimName?: string; volumeSnapshotContentName?: string };
+    volumeSnapshotClassName?: string;
+  };
+  status?: {
+    boundVolumeSnapshotContentName?: string;
+    creationTime?: string;
+    readyToUse?: boolean;
+    restoreSize?: string;
+    error?: SnapshotFault;
+  };
+}
+export interface VolumeSnapshotContent extends KubeObject {
+  spec: {
+    deletionPolicy: 'Delete' | 'Retain';
+    driver: string;
+    source: { volumeHandle?: string; snapshotHandle?: string };
+    sourceVolumeMode?: VolumeMode;
+    volumeSnapshotClassName?: string;
+    volumeSnapshotRef: ObjectReference;
+  };
+  status?: {
+    snapshotHandle?: string;
+    /** nanoseconds since the epoch: past what a number holds exactly, and nobody needs that of it */
+    creationTime?: number;
+    restoreSize?: number;
+    readyToUse?: boolean;
+    error?: SnapshotFault;
+    volumeGroupSnapshotHandle?: string;
+  };
+}
+export interface VolumeSnapshotClass extends KubeObject {
+  driver: string;
+  deletionPolicy: 'Delete' | 'Retain';
+  parameters?: Record<string, string>;
 }
 
 export interface Node extends KubeObject {

@@ -1,5 +1,5 @@
 import { StorageError } from './errors.ts';
-import type { BackendName, FsType } from './volume.ts';
+import { backendNames, type BackendName, type FsType } from './volume.ts';
 
 /**
  * The parameters of a StorageClass, parsed. Every one is optional; an unknown key is refused, because a typo
@@ -35,7 +35,7 @@ export const metadataKeys = {
 } as const;
 
 const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
-  backend: (text) => ({ backend: oneOf('backend', text, ['auto', 'directory', 'loopback']) }),
+  backend: (text) => ({ backend: oneOf('backend', text, ['auto', ...backendNames]) }),
   pool: (text) => ({ pool: nonEmpty('pool', text) }),
   provisioning: (text) => ({ provisioning: oneOf('provisioning', text, ['thin', 'thick']) }),
   limit: (text) => ({ limit: oneOf('limit', text, ['enforced', 'advisory']) }),

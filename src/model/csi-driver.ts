@@ -1,4 +1,4 @@
-import type { CapacityRange, VolumeCapability } from './volume.ts';
+import type { CapacityRange, Consistency, ContentSource, VolumeCapability } from './volume.ts';
 import type { Segments, TopologyRequirement } from './topology.ts';
 
 /** Passed with every slow call. The signal aborts on the caller's deadline, its cancellation, or shutdown. */
@@ -15,6 +15,7 @@ export type ControllerCapability =
   | 'GET_CAPACITY'
   | 'CREATE_DELETE_SNAPSHOT'
   | 'LIST_SNAPSHOTS'
+  | 'GET_SNAPSHOT'
   | 'CLONE_VOLUME'
   | 'EXPAND_VOLUME'
   | 'VOLUME_CONDITION'
@@ -28,8 +29,10 @@ export interface CreateVolumeRequest {
   readonly capabilities: readonly VolumeCapability[];
   readonly parameters: Readonly<Record<string, string>>;
   readonly accessibility?: TopologyRequirement;
-  /** set where the caller asked for a snapshot's or a volume's data */
-  readonly hasContentSource?: boolean;
+  /** unset: an empty volume */
+  readonly contentSource?: ContentSource;
+  /** of a VolumeAttributesClass */
+  readonly mutableParameters?: Readonly<Record<string, string>>;
 }
 
 /** CSI Volume. */
@@ -39,6 +42,8 @@ export interface DriverVolume {
   readonly capacityBytes: bigint;
   readonly volumeContext: Readonly<Record<string, string>>;
   readonly accessibleTopology: readonly Segments[];
+  /** the request's, where its data is in the volume */
+  readonly contentSource?: ContentSource;
 }
 
 export interface VolumeCondition {
@@ -55,6 +60,60 @@ export interface DeleteVolumeRequest {
   readonly volumeId: string;
   /** the PV's volume attributes, where the caller has them: our own driver compares the pool's uuid before it destroys */
   readonly volumeContext?: Readonly<Record<string, string>>;
+}
+
+export interface ExpandVolumeRequest {
+  readonly volumeId: string;
+  readonly capacityRange: CapacityRange;
+  readonly capability?: VolumeCapability;
+}
+
+export interface ExpandedVolume {
+  /** never less than asked, and exactly it wherever it is whole blocks */
+  readonly capacityBytes: bigint;
+  /** whether the size is seen in the pod only after NodeExpandVolume, or the next stage */
+  readonly nodeExpansionRequired: boolean;
+}
+
+export interface ModifyVolumeRequest {
+  readonly volumeId: string;
+  /** of a VolumeAttributesClass */
+  readonly mutableParameters: Readonly<Record<string, string>>;
+}
+
+export interface CreateSnapshotRequest {
+  /** idempotent by it */
+  readonly name: string;
+  readonly sourceVolumeId: string;
+  /** of a VolumeSnapshotClass */
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** CSI Snapshot. */
+export interface DriverSnapshot {
+  readonly snapshotId: string;
+  readonly sourceVolumeId: string;
+  /** the least size of a volume that is made of it; 0n = not told */
+  readonly sizeBytes: bigint;
+  readonly createdAtMs: number;
+  /** false: it is still being copied; the same call asks again */
+  readonly isReady: boolean;
+  /** not on the wire, so only a driver in this process can say it */
+  readonly consistency?: Consistency;
+}
+
+export interface ListSnapshotsRequest {
+  /** 0: all that there are */
+  readonly maxEntries: number;
+  readonly startingToken: string;
+  /** unset: any */
+  readonly snapshotId?: string;
+  readonly sourceVolumeId?: string;
+}
+
+export interface SnapshotPage {
+  readonly entries: readonly DriverSnapshot[];
+  readonly nextToken: string;
 }
 
 export interface GetCapacityRequest {
@@ -87,6 +146,16 @@ export interface CsiDriver {
   /** Resolves once no byte is left. An unknown id is success. @throws CsiError FAILED_PRECONDITION while in use */
   deleteVolume(request: DeleteVolumeRequest, call: CallContext): Promise<void>;
   getCapacity(request: GetCapacityRequest, call: CallContext): Promise<Capacity>;
+  /** Never makes a volume smaller: one that is large enough is the answer. @throws CsiError OUT_OF_RANGE where the pool has not so much */
+  expandVolume(request: ExpandVolumeRequest, call: CallContext): Promise<ExpandedVolume>;
+  /** Idempotent. @throws CsiError INVALID_ARGUMENT for what cannot take effect on this volume, by name */
+  modifyVolume(request: ModifyVolumeRequest, call: CallContext): Promise<void>;
+  /** Idempotent by name, and asked again until it is ready. @throws CsiError ALREADY_EXISTS for the same name of another volume */
+  createSnapshot(request: CreateSnapshotRequest, call: CallContext): Promise<DriverSnapshot>;
+  /** An unknown id is success, as with volumes. */
+  deleteSnapshot(snapshotId: string, call: CallContext): Promise<void>;
+  /** Unknown ids in the filters: an empty page. @throws CsiError ABORTED for a token that is not ours */
+  listSnapshots(request: ListSnapshotsRequest, call: CallContext): Promise<SnapshotPage>;
 }
 
 /** What the Controller service serves beyond what the loops need. */
@@ -107,6 +176,8 @@ export interface ControllerDriver extends CsiDriver {
   ): Promise<{ readonly entries: readonly ListedVolume[]; readonly nextToken: string }>;
   /** @throws StorageError 'volume-not-found' */
   getVolume(volumeId: string, call: CallContext): Promise<ListedVolume>;
+  /** @throws StorageError 'snapshot-not-found' */
+  getSnapshot(snapshotId: string, call: CallContext): Promise<DriverSnapshot>;
   /** Whether recovery is over and at least one pool serves. */
   isReady(): boolean;
 }

@@ -17,6 +17,9 @@ const codeOfReason = {
   'volume-not-found': 'NOT_FOUND',
   'path-not-found': 'NOT_FOUND',
   'source-not-found': 'NOT_FOUND',
+  'snapshot-not-found': 'NOT_FOUND',
+  /** the source has another shape than what is to be made of it */
+  'source-differs': 'INVALID_ARGUMENT',
   /** the same name was used with another size, capability or parameter */
   'already-exists-different': 'ALREADY_EXISTS',
   /** staged or published already, with other arguments */
@@ -24,6 +27,10 @@ const codeOfReason = {
   /** still mounted, staged or attached */
   'in-use': 'FAILED_PRECONDITION',
   'not-staged': 'FAILED_PRECONDITION',
+  /** only a copy that mixes several moments could be had, and nobody accepted that */
+  'not-consistent': 'FAILED_PRECONDITION',
+  /** the file system cannot grow while it is mounted here */
+  'cannot-grow-now': 'FAILED_PRECONDITION',
   /** the target or staging path is something that we must not mount over */
   'bad-target': 'FAILED_PRECONDITION',
   /** the data asked to be erased cannot be (copy-on-write pool, foreign mount inside) */
@@ -34,6 +41,8 @@ const codeOfReason = {
   busy: 'ABORTED',
   /** the bytes of a deleted volume are still being removed */
   'still-removing': 'ABORTED',
+  /** data is being copied in the background; the same call waits for it */
+  'still-copying': 'ABORTED',
   /** a page token that we did not give out, or that is too old */
   'bad-token': 'ABORTED',
   /** marker missing, disk not mounted, read-only, or not recovered yet */

@@ -22,6 +22,15 @@ export interface StageRequest {
   readonly volumeContext: Readonly<Record<string, string>>;
 }
 
+/** CSI NodeExpandVolume: what is mounted or attached takes its volume's whole size. */
+export interface NodeExpandRequest {
+  readonly volumeId: string;
+  /** where it is published, or staged */
+  readonly volumePath: string;
+  /** 0n = whatever the volume has */
+  readonly requiredBytes: bigint;
+}
+
 /** The staging path is empty where the pod itself describes the volume: kubelet stages none of those. */
 export interface PublishRequest extends StageRequest {
   readonly targetPath: string;
@@ -61,6 +70,8 @@ export interface NodeDriver {
     request: { readonly volumeId: string; readonly targetPath: string },
     call: CallContext,
   ): Promise<void>;
+  /** @returns the volume's size. @throws StorageError 'volume-not-found' | 'path-not-found' | 'size-out-of-range' | 'cannot-grow-now' */
+  expand(request: NodeExpandRequest, call: CallContext): Promise<bigint>;
   /** @throws StorageError 'volume-not-found' | 'path-not-found' */
   stats(
     request: { readonly volumeId: string; readonly volumePath: string },

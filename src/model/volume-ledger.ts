@@ -22,6 +22,9 @@ export interface VolumeLedger {
   acknowledge(volumeId: string): Promise<void>;
   /** Whether the volume was ever staged. True where that is not known: what may hold data is not destroyed lightly. */
   wasUsed(volumeId: string): boolean;
+  /** Whether a volume, or a snapshot, of this id is on this node's disks; what lies in the trash is not. */
+  holdsVolume(volumeId: string): boolean;
+  holdsSnapshot(snapshotId: string): boolean;
   /** Calls back with the volume id when a deleted volume's last byte is gone. Returns how to stop listening. */
   onRemoved(listener: (volumeId: string) => void): () => void;
   /** Calls back when nothing of this volume is mounted or attached by kubelet any more. Returns how to stop listening. */

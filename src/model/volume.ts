@@ -2,7 +2,9 @@ import type { AccessMode } from './access-mode.ts';
 import type { VolumeId } from './volume-id.ts';
 
 export type FsType = 'ext4' | 'xfs' | 'btrfs';
-export type BackendName = 'directory' | 'loopback';
+/** Every kind of volume, in the order in which messages name them. */
+export const backendNames = ['directory', 'loopback', 'btrfs'] as const;
+export type BackendName = (typeof backendNames)[number];
 
 /** How a workload means to use a volume (CSI VolumeCapability). */
 export interface VolumeCapability {
@@ -51,6 +53,19 @@ export interface VolumeSpec {
   readonly uid?: number;
   readonly gid?: number;
 }
+
+/** Where a new volume's first data comes from (CSI VolumeContentSource). */
+export type ContentSource =
+  | { readonly kind: 'snapshot'; readonly snapshotId: string }
+  | { readonly kind: 'volume'; readonly volumeId: string };
+
+/**
+ * How sure it is that a copy is what the source held at one moment.
+ * `quiet`: nobody could write; `frozen`: the file system was frozen meanwhile; `atomic`: the file system's own snapshot;
+ * `loose`: files were copied one after another while they may have been written to.
+ */
+export const consistencies = ['quiet', 'frozen', 'atomic', 'loose'] as const;
+export type Consistency = (typeof consistencies)[number];
 
 /** Key of the pool's uuid in a PV's volume attributes; stage and delete compare it. */
 export const poolUuidKey = 'loam.dev/pool-uuid';

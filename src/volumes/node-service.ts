@@ -3,11 +3,13 @@ import { StorageError } from '../model/errors.ts';
 import {
   isInlinePublish,
   type NodeDriver,
+  type NodeExpandRequest,
   type NodeInfo,
   type PublishRequest,
   type StageRequest,
   type UsageEntry,
 } from '../model/node-driver.ts';
+import { expandMounted } from './expand-volume.ts';
 import type { InlineEnvironment, InlineSettings } from './inline-environment.ts';
 import { publishInline } from './inline-publish.ts';
 import { sweepInline } from './inline-sweep.ts';
@@ -67,6 +69,10 @@ export class NodeService implements NodeDriver {
     call: CallContext,
   ): Promise<void> {
     return unpublishEither(this.#inline, request, call);
+  }
+
+  expand(request: NodeExpandRequest, call: CallContext): Promise<bigint> {
+    return expandMounted(this.#environment, request, call);
   }
 
   /** Removes the inline volumes of pods that are gone without a word; see `sweepInline`. */

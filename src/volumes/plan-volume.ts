@@ -47,7 +47,7 @@ export function readCreateRequest(request: CreateVolumeRequest): WantedVolume {
       `volume ${name}: no capabilities are named; name at least one`,
     );
   }
-  if (request.hasContentSource === true) {
+  if (request.contentSource !== undefined) {
     throw new StorageError(
       'unsupported-capability',
       `volume ${name}: snapshots and clones are not offered; ask for an empty volume`,

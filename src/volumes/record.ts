@@ -1,6 +1,6 @@
 import type { ScrubMethod } from '../model/class-parameters.ts';
 import { StorageError } from '../model/errors.ts';
-import type { ClaimRef, VolumeSpec } from '../model/volume.ts';
+import { backendNames, type ClaimRef, type VolumeSpec } from '../model/volume.ts';
 import { FieldReader } from './field-reader.ts';
 
 /** Name of the record inside a volume's directory. */
@@ -110,7 +110,7 @@ function parseSpec(fields: FieldReader): VolumeSpec {
   const gid = fields.optionalNumber('gid');
   return {
     id: fields.volumeId('id'),
-    backend: fields.oneOf('backend', ['directory', 'loopback']),
+    backend: fields.oneOf('backend', backendNames),
     accessType: fields.oneOf('accessType', ['mount', 'block']),
     sizeBytes: fields.bytes('sizeBytes'),
     ...(fsType === undefined ? {} : { fsType }),

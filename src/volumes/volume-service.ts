@@ -3,18 +3,30 @@ import type {
   Capacity,
   ControllerCapability,
   ControllerDriver,
+  CreateSnapshotRequest,
   CreateVolumeRequest,
   DeleteVolumeRequest,
+  DriverSnapshot,
   DriverVolume,
+  ExpandedVolume,
+  ExpandVolumeRequest,
   GetCapacityRequest,
   ListedVolume,
+  ListSnapshotsRequest,
+  ModifyVolumeRequest,
+  SnapshotPage,
 } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
 import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
+import { createSnapshot } from './create-snapshot.ts';
 import { createVolume } from './create-volume.ts';
+import { deleteSnapshot } from './delete-snapshot.ts';
 import { deleteVolume } from './delete-volume.ts';
+import { expandVolume } from './expand-volume.ts';
+import { getSnapshot, listSnapshots } from './list-snapshots.ts';
 import { describe, listingOf, listVolumes } from './list-volumes.ts';
+import { modifyVolume } from './modify-volume.ts';
 import type { VolumeRecord } from './record.ts';
 import { reportCapacity } from './report-capacity.ts';
 import { poolUuidOf, volumeContextOf } from './volume-context.ts';
@@ -67,6 +79,30 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     readonly startingToken: string;
   }): Promise<{ readonly entries: readonly ListedVolume[]; readonly nextToken: string }> {
     return listVolumes(this.#environment, request);
+  }
+
+  expandVolume(request: ExpandVolumeRequest, call: CallContext): Promise<ExpandedVolume> {
+    return expandVolume(this.#environment, request, call);
+  }
+
+  modifyVolume(request: ModifyVolumeRequest, call: CallContext): Promise<void> {
+    return modifyVolume(this.#environment, request, call);
+  }
+
+  createSnapshot(request: CreateSnapshotRequest, call: CallContext): Promise<DriverSnapshot> {
+    return createSnapshot(this.#environment, request, call);
+  }
+
+  deleteSnapshot(snapshotId: string, call: CallContext): Promise<void> {
+    return deleteSnapshot(this.#environment, snapshotId, call);
+  }
+
+  listSnapshots(request: ListSnapshotsRequest): Promise<SnapshotPage> {
+    return listSnapshots(this.#environment, request);
+  }
+
+  getSnapshot(snapshotId: string): Promise<DriverSnapshot> {
+    return getSnapshot(this.#environment, snapshotId);
   }
 
   async getVolume(volumeId: string): Promise<ListedVolume> {
@@ -127,6 +163,14 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   wasUsed(volumeId: string): boolean {
     const found = this.#environment.pools.locate(volumeId);
     return found === undefined || found.record.used === true;
+  }
+
+  holdsVolume(volumeId: string): boolean {
+    return this.#environment.pools.open().some((pool) => pool.records.get(volumeId) !== undefined);
+  }
+
+  holdsSnapshot(_snapshotId: string): boolean {
+    return false;
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {

@@ -180,6 +180,34 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
       ...(clusterUid === undefined ? {} : { clusterUid }),
     };
   }
+
+  expandVolume(): Promise<never> {
+    return Promise.reject(new Error('not faked yet'));
+  }
+
+  modifyVolume(): Promise<never> {
+    return Promise.reject(new Error('not faked yet'));
+  }
+
+  createSnapshot(): Promise<never> {
+    return Promise.reject(new Error('not faked yet'));
+  }
+
+  deleteSnapshot(): Promise<never> {
+    return Promise.reject(new Error('not faked yet'));
+  }
+
+  listSnapshots(): Promise<never> {
+    return Promise.reject(new Error('not faked yet'));
+  }
+
+  holdsVolume(volumeId: string): boolean {
+    return this.volumes.has(volumeId);
+  }
+
+  holdsSnapshot(): boolean {
+    return false;
+  }
 }
 
 function shapeOf({ capacityRange, parameters }: CreateVolumeRequest): string {

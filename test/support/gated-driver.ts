@@ -53,6 +53,26 @@ export class GatedDriver implements CsiDriver {
     return this.#inner.getCapacity(request, call);
   }
 
+  expandVolume(...args: Parameters<CsiDriver['expandVolume']>): ReturnType<CsiDriver['expandVolume']> {
+    return this.#inner.expandVolume(...args);
+  }
+
+  modifyVolume(...args: Parameters<CsiDriver['modifyVolume']>): ReturnType<CsiDriver['modifyVolume']> {
+    return this.#inner.modifyVolume(...args);
+  }
+
+  createSnapshot(...args: Parameters<CsiDriver['createSnapshot']>): ReturnType<CsiDriver['createSnapshot']> {
+    return this.#inner.createSnapshot(...args);
+  }
+
+  deleteSnapshot(...args: Parameters<CsiDriver['deleteSnapshot']>): ReturnType<CsiDriver['deleteSnapshot']> {
+    return this.#inner.deleteSnapshot(...args);
+  }
+
+  listSnapshots(...args: Parameters<CsiDriver['listSnapshots']>): ReturnType<CsiDriver['listSnapshots']> {
+    return this.#inner.listSnapshots(...args);
+  }
+
   getPluginInfo(call: CallContext): ReturnType<CsiDriver['getPluginInfo']> {
     return this.#inner.getPluginInfo(call);
   }

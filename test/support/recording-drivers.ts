@@ -1,4 +1,9 @@
-import type { CallContext, ControllerDriver, DriverVolume } from '../../src/model/csi-driver.ts';
+import type {
+  CallContext,
+  ControllerDriver,
+  DriverSnapshot,
+  DriverVolume,
+} from '../../src/model/csi-driver.ts';
 import type { Log } from '../../src/model/log.ts';
 import type { Labels, Metrics } from '../../src/model/metrics.ts';
 import type { NodeDriver } from '../../src/model/node-driver.ts';
@@ -15,6 +20,14 @@ export const aVolume: DriverVolume = {
   capacityBytes: (1n << 63n) - 1n,
   volumeContext: { 'loam.dev/pool-uuid': 'uuid-1' },
   accessibleTopology: [nodeSegments('node-a')],
+};
+
+export const aSnapshot: DriverSnapshot = {
+  snapshotId: 'snap-1',
+  sourceVolumeId: 'pvc-1',
+  sizeBytes: 1n << 30n,
+  createdAtMs: 1_700_000_000_123,
+  isReady: true,
 };
 
 /** A ControllerDriver that keeps what it was asked and answers something plausible, or what a test puts in its place. */
@@ -34,6 +47,24 @@ export function recordingController(overrides: Partial<ControllerDriver> = {}) {
     getCapacity: async (request, call) => {
       keep('getCapacity', request, call);
       return { availableBytes: 10n ** 12n, maximumVolumeBytes: 10n ** 11n, minimumVolumeBytes: 1n };
+    },
+    expandVolume: async (request, call) => {
+      keep('expandVolume', request, call);
+      return { capacityBytes: request.capacityRange.requiredBytes, nodeExpansionRequired: true };
+    },
+    modifyVolume: async (request, call) => keep('modifyVolume', request, call),
+    createSnapshot: async (request, call) => {
+      keep('createSnapshot', request, call);
+      return aSnapshot;
+    },
+    deleteSnapshot: async (snapshotId, call) => keep('deleteSnapshot', snapshotId, call),
+    listSnapshots: async (request, call) => {
+      keep('listSnapshots', request, call);
+      return { entries: [aSnapshot], nextToken: 'after-snap-1' };
+    },
+    getSnapshot: async (snapshotId, call) => {
+      keep('getSnapshot', snapshotId, call);
+      return aSnapshot;
     },
     validateVolumeCapabilities: async (request, call) => {
       keep('validateVolumeCapabilities', request, call);
@@ -64,6 +95,10 @@ export function recordingNode(overrides: Partial<NodeDriver> = {}) {
     unstage: verb('unstage'),
     publish: verb('publish'),
     unpublish: verb('unpublish'),
+    expand: async (request, call) => {
+      calls.push({ verb: 'expand', request, call });
+      return request.requiredBytes;
+    },
     stats: async (request, call) => {
       calls.push({ verb: 'stats', request, call });
       return {

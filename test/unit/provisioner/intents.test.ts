@@ -29,6 +29,8 @@ function intentsOver(
   const ledger: VolumeLedger = {
     unacknowledged: records,
     acknowledge: async () => {},
+    holdsVolume: () => true,
+    holdsSnapshot: () => false,
     wasUsed: () => true,
     onRemoved: () => () => {},
     ...silent,
@@ -64,6 +66,8 @@ describe('Intents', () => {
     const ledger = {
       unacknowledged: () => [record(), without('clusterUid')],
       acknowledge: async () => {},
+      holdsVolume: () => true,
+      holdsSnapshot: () => false,
       wasUsed: () => true,
       onRemoved: () => () => {},
       ...silent,

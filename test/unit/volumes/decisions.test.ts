@@ -225,7 +225,12 @@ describe('a CreateVolume request', () => {
       { ...multi('MULTI_NODE_SINGLE_WRITER'), parameters: { sharing: 'node' } },
       'unsupported-capability',
     ],
-    ['a snapshot', 'a', { hasContentSource: true }, 'unsupported-capability'],
+    [
+      'a snapshot',
+      'a',
+      { contentSource: { kind: 'snapshot' as const, snapshotId: 's' } },
+      'unsupported-capability',
+    ],
     ['a typo in the class', 'a', { parameters: { limits: 'advisory' } }, 'invalid-parameter'],
     [
       'a limit below the request',
