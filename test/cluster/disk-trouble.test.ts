@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { removeAll } from '../support/cluster-leftovers.ts';
 import { eventually, NotYet } from '../support/eventually.ts';
 import { installWith } from '../support/loam-settings.ts';
+import { mountDisk, removeDisk } from '../support/node-disks.ts';
 import { claimOf, classOf, podOf } from '../support/pods.ts';
 import { loamPid, nodesOfCluster, onNode, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
@@ -49,15 +50,7 @@ describe.skipIf(why !== undefined)(
   `a disk for volumes that is missing or full${why === undefined ? '' : ` (${why})`}`,
   () => {
     beforeAll(async () => {
-      for (const node of withDisk) {
-        const image = `/var/disks/${node}.img`;
-        await onNode(
-          node,
-          'sh',
-          '-c',
-          `mkdir -p ${path} && truncate -s 400M ${image} && mkfs.ext4 -q ${image} && mount -o loop ${image} ${path} && rmdir ${path}/lost+found`,
-        );
-      }
+      for (const node of withDisk) await mountDisk(node, path);
       await installWith(cluster, ...pools);
       await cluster.apply(
         classOf('small', { parameters: { pool: 'small' } }),
@@ -73,8 +66,7 @@ describe.skipIf(why !== undefined)(
       );
       await cluster.remove('storageclass', 'small', 'small-immediate');
       await installWith(cluster);
-      for (const node of nodesOfCluster())
-        await onNode(node, 'sh', '-c', `umount ${path} 2>/dev/null; rm -rf --one-file-system /var/disks`);
+      for (const node of nodesOfCluster()) await removeDisk(node, path);
       const nothing = `${path}/trash:\n\n${path}/volumes:`;
       expect(left).toEqual([nothing, nothing]);
     });
