@@ -23,10 +23,22 @@ start_control_plane() {
   until_true 60 'the default service account' kube get serviceaccount default
 }
 
+crd_module=github.com/kubernetes-csi/external-snapshotter/client/v8
+
+# external-snapshotter's half of snapshots, which a cluster has once for all its drivers
+start_snapshots() {
+  local folder
+  step "the kinds of snapshots and snapshot-controller"
+  folder=$(cd "$loam_root/test/tools/snapshotter" && go mod download "$crd_module" && go list -m -f '{{.Dir}}' "$crd_module")
+  kube apply -k "$folder/config/crd" >&2
+  until_true 30 'the kinds of snapshots' kube get volumesnapshotclasses,volumesnapshotcontents,volumesnapshots
+  start_program snapshot-controller "$data/snapshot-controller" --kubeconfig="$data/admin.kubeconfig"
+}
+
 # it takes a minute to stop by itself, and there is nothing that it would have to save
 end_control_plane() {
   local name
-  for name in kube-scheduler kube-controller-manager kube-apiserver etcd; do stop_program "$name" 1; done
+  for name in snapshot-controller kube-scheduler kube-controller-manager kube-apiserver etcd; do stop_program "$name" 1; done
 }
 
 # A token for each program, so that RBAC and NodeRestriction hold as in a real cluster.

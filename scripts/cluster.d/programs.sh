@@ -1,6 +1,6 @@
 # Background programs: started once, found again by pid and moment of start, ended by that and never by name.
 
-control_programs=(etcd kube-apiserver kube-controller-manager kube-scheduler)
+control_programs=(etcd kube-apiserver kube-controller-manager kube-scheduler snapshot-controller)
 # of each node, named node-a/kubelet and so on
 node_programs=(namespaces containerd kubelet)
 
@@ -70,9 +70,9 @@ start_named() {
   esac
 }
 
-# Debian's and Go's programs, in place once this has returned: find_programs <number of nodes>
+# Debian's and Go's programs, in place once this has returned: find_programs <number of nodes> [program…]
 find_programs() {
-  local wanted=(kube-apiserver kube-controller-manager kube-scheduler kubectl) packages=(etcd=etcd-server openssl=openssl curl=curl ip=iproute2 iptables-legacy=iptables)
+  local wanted=(kube-apiserver kube-controller-manager kube-scheduler kubectl "${@:2}") packages=(etcd=etcd-server openssl=openssl curl=curl ip=iproute2 iptables-legacy=iptables)
   if [ "$1" != 0 ]; then
     wanted+=(kubelet)
     packages+=(containerd=containerd runc=runc losetup=mount mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs)

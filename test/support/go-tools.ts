@@ -22,6 +22,10 @@ const tools = {
   'kube-scheduler': { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kube-scheduler' },
   kubectl: { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kubectl' },
   kubelet: { folder: 'kubernetes', package: 'k8s.io/kubernetes/cmd/kubelet' },
+  'snapshot-controller': {
+    folder: 'snapshotter',
+    package: 'github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller',
+  },
 } as const;
 
 export type GoTool = keyof typeof tools;
