@@ -10,16 +10,29 @@ export const betaStorageClass = 'volume.beta.kubernetes.io/storage-class';
 export const bindCompleted = 'pv.kubernetes.io/bind-completed';
 export const migratedTo = 'pv.kubernetes.io/migrated-to';
 
+/** On claims: who grows them, where that is not their PV's driver. */
+export const storageResizer = 'volume.kubernetes.io/storage-resizer';
+/** On claims: their growth was done without kubelet, which need not look. */
+export const nodeExpansionNotRequired = 'volume.kubernetes.io/node-expansion-not-required';
+
 /** On volumes. */
 export const provisionedBy = 'pv.kubernetes.io/provisioned-by';
 /** Present and empty says "no secret"; absent would make other provisioners read the class again at deletion. */
 export const deletionSecretName = 'volume.kubernetes.io/provisioner-deletion-secret-name';
 export const deletionSecretNamespace = 'volume.kubernetes.io/provisioner-deletion-secret-namespace';
+/** What the claim had before a growth that kubelet has to finish. */
+export const preResizeCapacity = 'volume.alpha.kubernetes.io/pre-resize-capacity';
 export const provisionerFinalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
 /** The claim's uid, while the volume of a claim that is gone is being destroyed: publish and undelete refuse meanwhile. */
 export const reclaiming = 'loam.dev/reclaiming';
 /** The node's topology value: an index for watches, never a decision. */
 export const nodeLabel = 'loam.dev/node';
+
+/** On VolumeSnapshotContents: a restore may have another volume mode than the snapshot's source. */
+export const allowModeChange = 'snapshot.storage.kubernetes.io/allow-volume-mode-change';
+/** Finalizers on what a volume is being made of, for as long as that lasts. */
+export const restoringFinalizer = 'provisioner.storage.kubernetes.io/volumesnapshot-as-source-protection';
+export const cloningFinalizer = 'provisioner.storage.kubernetes.io/cloning-protection';
 
 /** On capacity objects where nothing fits: why, for people. */
 export const capacityReason = 'loam.dev/reason';

@@ -38,6 +38,14 @@ export function namesClaim(volume: PersistentVolume, claim: PersistentVolumeClai
   return ref.uid === undefined || ref.uid === '' || ref.uid === uidOf(claim);
 }
 
+/** Whether claim and PV name each other. */
+export function isBoundTo(volume: PersistentVolume, claim: PersistentVolumeClaim): boolean {
+  const ref = volume.spec.claimRef;
+  if (ref === undefined || ref === null || volume.metadata.name !== claim.spec.volumeName) return false;
+  const { namespace, name } = claim.metadata;
+  return ref.namespace === namespace && ref.name === name && ref.uid === uidOf(claim);
+}
+
 /** Whether nobody has this volume yet, or will not in a moment: a new static PV is Pending until its controller has seen it. */
 export function isFree(volume: PersistentVolume): boolean {
   const phase = volume.status?.phase ?? 'Pending';
@@ -91,4 +99,19 @@ export function isOnNode(volume: PersistentVolume, own: OwnSide): boolean {
     (term) => term.matchExpressions?.some(({ key }) => key === nodeTopologyKey) ?? false,
   );
   return !usesOurKey && volume.metadata.labels?.[annotations.nodeLabel] === own.topologyValue;
+}
+
+/** The one value of our topology key that a PV's nodeAffinity admits; undefined: none, several, or other conditions besides. */
+export function topologyValueOf({ spec }: PersistentVolume): string | undefined {
+  const values = new Set<string>();
+  for (const { matchExpressions = [], matchFields = [] } of spec.nodeAffinity?.required?.nodeSelectorTerms ??
+    []) {
+    const isPlain = matchExpressions.every(
+      ({ key, operator }) => key === nodeTopologyKey && operator === 'In',
+    );
+    if (!isPlain || matchExpressions.length === 0 || matchFields.length > 0) return undefined;
+    for (const { values: admitted = [] } of matchExpressions) for (const each of admitted) values.add(each);
+  }
+  const [value] = values;
+  return values.size === 1 ? value : undefined;
 }

@@ -21,6 +21,9 @@ const extras: Partial<Record<KindName, Partial<Resource>>> = {
   CSIStorageCapacity: { returnsDeleted: false },
   Lease: { returnsDeleted: false },
   Pod: { shortNames: ['po'], hasStatus: true },
+  VolumeSnapshot: { shortNames: ['vs'], hasStatus: true },
+  VolumeSnapshotContent: { shortNames: ['vsc', 'vscs'], hasStatus: true },
+  VolumeSnapshotClass: { shortNames: ['vsclass', 'vsclasses'] },
 };
 
 export const resources: readonly Resource[] = (Object.keys(kinds) as KindName[]).map((kind) => ({

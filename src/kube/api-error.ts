@@ -36,3 +36,11 @@ export function isAlreadyExists(error: unknown): boolean {
 export function isExpired(error: unknown): boolean {
   return error instanceof ApiError && error.status === 410;
 }
+
+/**
+ * Whether it is the kind that the server does not have, and not the object: the CustomResourceDefinition is not installed. It answers
+ * 404 to either; about an object it says which one it did not find.
+ */
+export function isKindMissing(error: unknown): boolean {
+  return isNotFound(error) && error instanceof ApiError && !/ "[^"]*" not found$/.test(error.message);
+}

@@ -23,7 +23,7 @@ const shortWatchMs = 1_000;
 const openingGraceMs = 5_000;
 
 interface ReflectorOptions<K extends KindName> {
-  readonly api: KubeApi;
+  readonly api: Pick<KubeApi, 'list' | 'watch'>;
   readonly kind: K;
   readonly list?: ListOptions;
   readonly store: ObjectStore<Kinds[K]>;

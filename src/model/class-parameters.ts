@@ -20,6 +20,8 @@ export interface ClassParameters {
   readonly scrub: ScrubMethod;
   /** whether ROX and RWX are served, by keeping all pods on the volume's node */
   readonly sharing: 'none' | 'node';
+  /** whether a copy of a volume in use may mix several moments, where the pool has nothing better */
+  readonly consistency: 'refuse' | 'accept';
 }
 
 export type ScrubMethod = 'zero' | 'random' | 'discard';
@@ -45,6 +47,7 @@ const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
   onDelete: (text) => ({ onDelete: oneOf('onDelete', text, ['delete', 'scrub']) }),
   scrub: (text) => ({ scrub: oneOf('scrub', text, ['zero', 'random', 'discard']) }),
   sharing: (text) => ({ sharing: oneOf('sharing', text, ['none', 'node']) }),
+  consistency: (text) => ({ consistency: oneOf('consistency', text, ['refuse', 'accept']) }),
   [metadataKeys.fsType]: (text) =>
     text === '' ? {} : { fsType: oneOf('csi.storage.k8s.io/fstype', text, fsTypes) },
 };
@@ -69,6 +72,7 @@ export function parseClassParameters(parameters: Readonly<Record<string, string>
     onDelete: 'delete',
     scrub: 'zero',
     sharing: 'none',
+    consistency: 'refuse',
   };
   for (const [key, text] of Object.entries(parameters)) {
     const parse = Object.hasOwn(parsers, key) ? parsers[key] : undefined;

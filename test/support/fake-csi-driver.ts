@@ -2,11 +2,18 @@ import type {
   CallContext,
   Capacity,
   ControllerCapability,
+  CreateSnapshotRequest,
   CreateVolumeRequest,
   CsiDriver,
   DeleteVolumeRequest,
+  DriverSnapshot,
   DriverVolume,
+  ExpandedVolume,
+  ExpandVolumeRequest,
   GetCapacityRequest,
+  ListSnapshotsRequest,
+  ModifyVolumeRequest,
+  SnapshotPage,
 } from '../../src/model/csi-driver.ts';
 import { Listeners } from '../../src/model/listeners.ts';
 import { metadataKeys } from '../../src/model/class-parameters.ts';
@@ -14,13 +21,16 @@ import { CsiError } from '../../src/model/status-code.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import { volumeIdOf } from '../../src/model/volume-id.ts';
 import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../../src/model/volume-ledger.ts';
-import { poolUuidKey } from '../../src/model/volume.ts';
+import { poolUuidKey, type ContentSource } from '../../src/model/volume.ts';
+import { FakeSnapshots } from './fake-snapshots.ts';
 
 interface FakeVolume {
-  readonly volume: DriverVolume;
+  volume: DriverVolume;
   readonly request: CreateVolumeRequest;
   readonly createdAtMs: number;
   isAcknowledged: boolean;
+  /** of its attributes class, as ControllerModifyVolume left them */
+  modified: Readonly<Record<string, string>>;
 }
 
 /** A driver with a ledger, whose disk outlives the processes that use it: give the same one to the next provisioner. */
@@ -29,11 +39,23 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   readonly inUse = new Set<string>();
   /** ids whose bytes are still being removed */
   readonly removing = new Set<string>();
+  /** with hooks and records of their own */
+  readonly snapshots = new FakeSnapshots(
+    (volumeId) => this.volumes.get(volumeId)?.volume.capacityBytes,
+    () => this.nowMs(),
+  );
+  readonly expands: ExpandVolumeRequest[] = [];
+  readonly modifies: ModifyVolumeRequest[] = [];
   readonly creates: CreateVolumeRequest[] = [];
   readonly deletes: DeleteVolumeRequest[] = [];
   capabilities: ReadonlySet<ControllerCapability> = new Set([
     'CREATE_DELETE_VOLUME',
     'SINGLE_NODE_MULTI_WRITER',
+    'EXPAND_VOLUME',
+    'MODIFY_VOLUME',
+    'CLONE_VOLUME',
+    'CREATE_DELETE_SNAPSHOT',
+    'LIST_SNAPSHOTS',
   ]);
   readonly released = new Listeners<string>();
   readonly spaceChanged = new Listeners<void>();
@@ -46,6 +68,13 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   onCreate: ((request: CreateVolumeRequest, call: CallContext) => Promise<void> | void) | undefined;
   afterCreate: ((made: DriverVolume) => Promise<DriverVolume> | DriverVolume) | undefined;
   onDelete: ((request: DeleteVolumeRequest) => Promise<void> | void) | undefined;
+  onExpand: ((request: ExpandVolumeRequest) => Promise<void> | void) | undefined;
+  afterExpand: ((grown: ExpandedVolume) => Promise<ExpandedVolume> | ExpandedVolume) | undefined;
+  onModify: ((request: ModifyVolumeRequest) => Promise<void> | void) | undefined;
+  /** more than which no volume can have */
+  largestBytes = 1n << 50n;
+  /** what ControllerExpandVolume says of kubelet's part */
+  nodeExpansionRequired = false;
   onAcknowledge: ((volumeId: string) => void) | undefined;
   readonly #name: string;
   readonly #topologyValue: string;
@@ -87,14 +116,29 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
       }
       return known.volume;
     }
+    const { contentSource, capacityRange, mutableParameters = {} } = request;
     const volume: DriverVolume = {
       volumeId,
-      capacityBytes: request.capacityRange.requiredBytes,
+      capacityBytes: this.#sizeFor(capacityRange.requiredBytes, contentSource),
       volumeContext: { [poolUuidKey]: this.#poolUuid },
       accessibleTopology: [nodeSegments(this.#topologyValue)],
+      ...(contentSource === undefined ? {} : { contentSource }),
     };
-    this.volumes.set(volumeId, { volume, request, createdAtMs: this.nowMs(), isAcknowledged: false });
+    const entry = { volume, request, createdAtMs: this.nowMs(), isAcknowledged: false };
+    this.volumes.set(volumeId, { ...entry, modified: mutableParameters });
     return volume;
+  }
+
+  #sizeFor(requiredBytes: bigint, source: ContentSource | undefined): bigint {
+    if (source === undefined) return requiredBytes;
+    const sizeBytes =
+      source.kind === 'volume'
+        ? this.volumes.get(source.volumeId)?.volume.capacityBytes
+        : this.snapshots.byId.get(source.snapshotId)?.snapshot.sizeBytes;
+    if (sizeBytes === undefined) throw new CsiError('NOT_FOUND', `there is no such source: ${idOf(source)}`);
+    if (requiredBytes < sizeBytes)
+      throw new CsiError('OUT_OF_RANGE', `${idOf(source)} has ${sizeBytes} bytes`);
+    return requiredBytes;
   }
 
   async deleteVolume(request: DeleteVolumeRequest): Promise<void> {
@@ -181,37 +225,69 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
     };
   }
 
-  expandVolume(): Promise<never> {
-    return Promise.reject(new Error('not faked yet'));
+  async expandVolume(request: ExpandVolumeRequest): Promise<ExpandedVolume> {
+    this.expands.push(request);
+    await this.onExpand?.(request);
+    const grown = this.grow(request);
+    return (await this.afterExpand?.(grown)) ?? grown;
   }
 
-  modifyVolume(): Promise<never> {
-    return Promise.reject(new Error('not faked yet'));
+  /** What expandVolume does to the disk. */
+  grow({ volumeId, capacityRange: { requiredBytes, limitBytes } }: ExpandVolumeRequest): ExpandedVolume {
+    const entry = this.#entryOf(volumeId);
+    const { capacityBytes } = entry.volume;
+    const wantedBytes = requiredBytes > capacityBytes ? requiredBytes : capacityBytes;
+    if (wantedBytes > this.largestBytes || (limitBytes > 0n && wantedBytes > limitBytes)) {
+      throw new CsiError('OUT_OF_RANGE', `volume ${volumeId} cannot have ${wantedBytes} bytes`);
+    }
+    entry.volume = { ...entry.volume, capacityBytes: wantedBytes };
+    return { capacityBytes: wantedBytes, nodeExpansionRequired: this.nodeExpansionRequired };
   }
 
-  createSnapshot(): Promise<never> {
-    return Promise.reject(new Error('not faked yet'));
+  async modifyVolume(request: ModifyVolumeRequest): Promise<void> {
+    this.modifies.push(request);
+    await this.onModify?.(request);
+    this.#entryOf(request.volumeId).modified = request.mutableParameters;
   }
 
-  deleteSnapshot(): Promise<never> {
-    return Promise.reject(new Error('not faked yet'));
+  createSnapshot(request: CreateSnapshotRequest, call: CallContext): Promise<DriverSnapshot> {
+    return this.snapshots.create(request, call);
   }
 
-  listSnapshots(): Promise<never> {
-    return Promise.reject(new Error('not faked yet'));
+  deleteSnapshot(snapshotId: string): Promise<void> {
+    return this.snapshots.remove(snapshotId);
+  }
+
+  listSnapshots(request: ListSnapshotsRequest): Promise<SnapshotPage> {
+    return this.snapshots.list(request);
   }
 
   holdsVolume(volumeId: string): boolean {
     return this.volumes.has(volumeId);
   }
 
-  holdsSnapshot(): boolean {
-    return false;
+  holdsSnapshot(snapshotId: string): boolean {
+    return this.snapshots.byId.has(snapshotId);
+  }
+
+  #entryOf(volumeId: string): FakeVolume {
+    const entry = this.volumes.get(volumeId);
+    if (entry === undefined) throw new CsiError('NOT_FOUND', `there is no volume ${volumeId}`);
+    return entry;
   }
 }
 
-function shapeOf({ capacityRange, parameters }: CreateVolumeRequest): string {
+function idOf(source: ContentSource): string {
+  return source.kind === 'volume' ? `volume ${source.volumeId}` : `snapshot ${source.snapshotId}`;
+}
+
+function shapeOf({ capacityRange, parameters, contentSource }: CreateVolumeRequest): string {
   const metadata: readonly string[] = Object.values(metadataKeys);
   const shape = Object.entries(parameters).filter(([key]) => !metadata.includes(key));
-  return JSON.stringify([String(capacityRange.requiredBytes), shape.sort(([a], [b]) => (a < b ? -1 : 1))]);
+  const source = contentSource === undefined ? '' : idOf(contentSource);
+  return JSON.stringify([
+    String(capacityRange.requiredBytes),
+    source,
+    shape.sort(([a], [b]) => (a < b ? -1 : 1)),
+  ]);
 }

@@ -158,7 +158,9 @@ export class FakeKubeApi implements KubeApi {
   ): Promise<Kinds[K]> {
     return this.#call('patch', kind, key.name, signal, patch.body, () => {
       const current = this.#find(kind, keyOf(key));
-      const body = patch.body as Tree & { metadata?: { resourceVersion?: string } };
+      const body = patch.body as Tree & { metadata?: { resourceVersion?: string; uid?: string } };
+      if ((body.metadata?.uid ?? current.metadata.uid) !== current.metadata.uid)
+        throw new ApiError(409, 'Conflict', `${key.name} is another one`);
       const asked = body.metadata?.resourceVersion;
       if (asked !== undefined && asked !== current.metadata.resourceVersion) {
         throw new ApiError(409, 'Conflict', `${key.name} is at another version than ${asked}`);
@@ -171,7 +173,8 @@ export class FakeKubeApi implements KubeApi {
       const before = current as KubeObject & Tree;
       const next =
         subresource === 'status'
-          ? { ...before, status: merged['status'] }
+          ? // of claims and volumes metadata may be written with the status
+            { ...before, metadata: merged.metadata, status: merged['status'] }
           : { ...merged, status: before['status'] };
       if (next['status'] === undefined) delete next['status'];
       return this.#replace(kind, keyOf(key), next) as Kinds[K];
@@ -258,7 +261,7 @@ export class FakeKubeApi implements KubeApi {
 
   #find(kind: KindName, key: string): KubeObject {
     const found = this.#table(kind).get(key);
-    if (found === undefined) throw new ApiError(404, 'NotFound', `${kind} ${key} not found`);
+    if (found === undefined) throw new ApiError(404, 'NotFound', `${kind} "${key}" not found`);
     return found;
   }
 

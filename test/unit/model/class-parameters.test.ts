@@ -10,6 +10,7 @@ describe('the parameters of a class', () => {
       onDelete: 'delete',
       scrub: 'zero',
       sharing: 'none',
+      consistency: 'refuse',
     });
   });
 
@@ -26,6 +27,7 @@ describe('the parameters of a class', () => {
       onDelete: 'scrub',
       scrub: 'random',
       sharing: 'node',
+      consistency: 'accept',
     };
     expect(parseClassParameters(parameters)).toEqual({
       backend: 'loopback',
@@ -39,6 +41,7 @@ describe('the parameters of a class', () => {
       onDelete: 'scrub',
       scrub: 'random',
       sharing: 'node',
+      consistency: 'accept',
     });
   });
 
