@@ -29,14 +29,23 @@ export class FileEraser {
   #erasedBytes = 0n;
   #hasExtents = true;
 
-  constructor(options: { readonly method: ScrubMethod; readonly pace: Pace; readonly signal: AbortSignal }) {
+  readonly #leaveShared: boolean;
+  #leftBytes = 0n;
+
+  constructor(options: {
+    readonly method: ScrubMethod;
+    readonly pace: Pace;
+    readonly signal: AbortSignal;
+    readonly leaveShared?: boolean;
+  }) {
+    this.#leaveShared = options.leaveShared === true;
     this.#method = options.method;
     this.#pattern = options.method === 'discard' ? Buffer.alloc(0) : erasePattern(options.method);
     this.#options = options;
   }
 
-  report(): { readonly files: number; readonly erasedBytes: bigint } {
-    return { files: this.#files, erasedBytes: this.#erasedBytes };
+  report(): { readonly files: number; readonly erasedBytes: bigint; readonly leftBytes: bigint } {
+    return { files: this.#files, erasedBytes: this.#erasedBytes, leftBytes: this.#leftBytes };
   }
 
   /** @throws StorageError 'host-failure' | 'cannot-erase' from the disk; the signal's reason */
@@ -105,6 +114,10 @@ export class FileEraser {
         if (this.#method === 'discard') files.push({ handle, path, extents: [] });
         else this.unerased.push({ path, why });
       } else if (this.#method !== 'discard' && extents.some((extent) => extent.isShared)) {
+        if (this.#leaveShared) {
+          files.push({ handle, path, extents: this.#withoutShared(extents) });
+          continue;
+        }
         this.unerased.push({
           path,
           why: 'shares blocks with another file, so overwriting would write elsewhere',
@@ -112,6 +125,14 @@ export class FileEraser {
       } else files.push({ handle, path, extents });
     }
     return files;
+  }
+
+  /** What is this file's alone; the rest is still somebody else's. */
+  #withoutShared(extents: readonly Extent[]): Extent[] {
+    return extents.filter(({ isShared, lengthBytes }) => {
+      if (isShared) this.#leftBytes += lengthBytes;
+      return !isShared;
+    });
   }
 
   async #extentsOf(opened: readonly Opened[]): Promise<Extent[][] | undefined> {

@@ -17,12 +17,19 @@ export interface EraseOptions {
   readonly log: Log;
   /** names at the top that are passed over */
   readonly keep?: readonly string[];
+  /**
+   * Whether blocks that another file has too are left to it: a snapshot or clone of the same data, which is erased when its own time
+   * comes. Unset: such a file is an error.
+   */
+  readonly leaveShared?: boolean;
 }
 
 export interface EraseReport {
   /** regular files erased; those without blocks count */
   readonly files: number;
   readonly erasedBytes: bigint;
+  /** left to others that share them */
+  readonly leftBytes: bigint;
   /** links, FIFOs, sockets and devices: never opened, they hold no bytes of the volume */
   readonly passedOver: number;
 }
@@ -36,7 +43,7 @@ export interface EraseReport {
  * targets and extended attributes. On ext4 with data=journal the journal keeps copies for a while. After a crash it is begun anew.
  *
  * @throws StorageError 'cannot-erase', after everything else was erased: files with hard links from outside the tree
- *   (overwriting would reach outside) or with blocks that another file shares; and before anything is erased: a copy-on-write
+ *   (overwriting would reach outside) or with blocks that another file shares and that are not to be left to it; and before anything is erased: a copy-on-write
  *   file system under `zero` or `random`. Also at a mount inside. 'host-failure' where the disk fails or the bytes read back differ
  */
 export async function eraseTree(

@@ -7,6 +7,7 @@ import type { FsType } from '../model/volume.ts';
 import { attach, detach } from './loop-devices.ts';
 import { runInPrivateMount } from './private-mount.ts';
 import { CommandError, run } from './run.ts';
+import { readSuperblock } from './superblock.ts';
 import type { RootOwner } from './volume-root.ts';
 
 export interface FormatOptions {
@@ -182,11 +183,28 @@ export async function probeType(path: string): Promise<FsType | undefined> {
   }
 }
 
-/** What is known to be wrong with a mounted file system, as a sentence; undefined: nothing. */
+/** What is known to be wrong with a mounted file system, as a sentence; undefined: nothing. Reads sysfs, starts no program. */
 export async function faultOf(devicePath: string, fsType: FsType): Promise<string | undefined> {
+  if (fsType === 'btrfs') return faultOfBtrfs(devicePath);
   if (fsType !== 'ext4') return undefined;
   const name = devicePath.replace('/dev/', '');
   const count = await readFile(`/sys/fs/ext4/${name}/errors_count`, 'utf8').catch(() => '0');
   if (Number(count) === 0) return undefined;
   return `its ext4 has recorded ${count.trim()} errors; stop its pods and run e2fsck on the image`;
+}
+
+async function faultOfBtrfs(devicePath: string): Promise<string | undefined> {
+  const { uuid } = await readSuperblock(devicePath, 'btrfs');
+  const path = `/sys/fs/btrfs/${uuid}/devinfo/1/error_stats`;
+  const counts = parseErrorStats(await readFile(path, 'utf8').catch(() => ''));
+  if (counts.length === 0) return undefined;
+  return `its btrfs has recorded ${counts.join(', ')}; run btrfs scrub in it, or restore it`;
+}
+
+/** The counters of btrfs that are not zero, as texts. */
+export function parseErrorStats(text: string): string[] {
+  return text.split('\n').flatMap((line) => {
+    const [, kind, count] = /^(\w+)_errs (\d+)$/.exec(line) ?? [];
+    return kind === undefined || count === undefined || Number(count) === 0 ? [] : `${count} ${kind} errors`;
+  });
 }

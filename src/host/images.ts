@@ -110,9 +110,14 @@ export function outOfSpace(path: string, sizeBytes: bigint, cause?: unknown): St
 
 /** Gives a finished image its name, on disk when it resolves: from then on an image of that name is whole. */
 export async function installImage(temporaryPath: string, path: string): Promise<void> {
+  await nameImage(temporaryPath, path);
+  await syncPath(dirname(path));
+}
+
+/** The same, where the caller syncs the directory anyway: until then the name may be lost again, but never leads to less. */
+export async function nameImage(temporaryPath: string, path: string): Promise<void> {
   await syncPath(temporaryPath);
   await rename(temporaryPath, path);
-  await syncPath(dirname(path));
 }
 
 /** Removes an image that was never installed; where even that fails, what led here is what matters. */

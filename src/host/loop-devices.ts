@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { access, open, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StorageError } from '../model/errors.ts';
@@ -214,5 +214,31 @@ export async function detach(path: string, signal: AbortSignal): Promise<void> {
     await run('losetup', ['--detach', path], { signal });
   } catch (error) {
     if (readSysfs(`${basename(path)}/loop/backing_file`) !== undefined) throw error;
+  }
+}
+
+/** Tells a loop device that its image may have grown; one that knows already stays as it is. */
+export async function updateCapacity(path: string, sizeBytes: bigint, signal: AbortSignal): Promise<void> {
+  if (deviceBytes(path) >= sizeBytes) return;
+  await run('losetup', ['--set-capacity', path], { signal });
+  const presentBytes = deviceBytes(path);
+  if (presentBytes >= sizeBytes) return;
+  throw new StorageError(
+    'host-failure',
+    `${path} was told that its image has ${sizeBytes} bytes, and still has ${presentBytes}`,
+  );
+}
+
+function deviceBytes(path: string): bigint {
+  return BigInt(readSysfs(`${basename(path)}/size`) ?? '0') * 512n;
+}
+
+/** Writes what the kernel keeps of a device's data through to its image. */
+export async function flushDevice(path: string): Promise<void> {
+  const device = await open(path, 'r');
+  try {
+    await device.sync();
+  } finally {
+    await device.close();
   }
 }

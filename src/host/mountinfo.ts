@@ -121,3 +121,9 @@ export function isAtOrBelow(path: string, parent: string): boolean {
 export function mountsOf(mounts: readonly Mount[], place: Location): Mount[] {
   return mounts.filter((mount) => mount.device === place.device && isAtOrBelow(mount.root, place.root));
 }
+
+/** One of some mounts whose path leads to it, and not to another that was mounted over it; a writable one where there is one. */
+export function reachableOf(mounts: readonly Mount[], some: readonly Mount[]): Mount | undefined {
+  const seen = some.filter((mount) => mountAt(mounts, mount.mountPoint)?.id === mount.id);
+  return seen.find((mount) => !mount.options.includes('ro')) ?? seen[0];
+}

@@ -22,14 +22,17 @@ export interface OpenedDirectory {
 /**
  * Opens one entry of an open directory as a directory, never through a link. One of ours without permission bits gets
  * them (which only matters where we are not root): through its own descriptor, so that no swapped-in link is changed.
+ *
+ * @param readsOnly nothing is given bits that it lacks: it fails with EACCES instead
  */
 export async function openDirectoryAt(
   parentFd: number,
   name: Buffer,
+  readsOnly = false,
 ): Promise<OpenedDirectory | 'absent' | 'not-a-directory'> {
   let handle: FileHandle;
   try {
-    handle = await openPermitting(parentFd, name);
+    handle = readsOnly ? await open(entryPath(parentFd, name), flags) : await openPermitting(parentFd, name);
   } catch (error) {
     const code = errorCode(error);
     if (code === 'ENOENT') return 'absent';
@@ -39,7 +42,8 @@ export async function openDirectoryAt(
   try {
     const found = await handle.stat({ bigint: true });
     const mountId = mountIdOf(handle.fd);
-    if ((found.mode & ownerAll) !== ownerAll && process.geteuid?.() !== 0) await handle.chmod(0o700);
+    const isMissingBits = !readsOnly && (found.mode & ownerAll) !== ownerAll;
+    if (isMissingBits && process.geteuid?.() !== 0) await handle.chmod(0o700);
     const identity = { device: found.dev, inode: found.ino };
     return { handle, identity, mountId, sizeBytes: found.size };
   } catch (error) {

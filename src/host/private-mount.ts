@@ -4,6 +4,8 @@ import { run } from './run.ts';
 export interface PrivateMount {
   readonly device: string;
   readonly fsType: FsType;
+  /** besides `nodev` */
+  readonly options?: readonly string[];
   /** any directory: it is covered in that namespace only */
   readonly place: string;
   /** run by sh in the root of the mounted file system; `$1` and on are `args` */
@@ -13,9 +15,9 @@ export interface PrivateMount {
 }
 
 // the last step leaves the directory, since a busy file system would not be unmounted
-const frame = `device=$1 type=$2 place=$3 script=$4
-shift 4
-mount -t "$type" -o nodev -- "$device" "$place" && (cd "$place" && eval "$script") && umount "$place"`;
+const frame = `device=$1 type=$2 options=$3 place=$4 script=$5
+shift 5
+mount -t "$type" -o "$options" -- "$device" "$place" && (cd "$place" && eval "$script") && umount "$place"`;
 
 /**
  * Mounts a device for as long as a small script runs, in a mount namespace of its own: nobody else sees it, and
@@ -25,8 +27,8 @@ mount -t "$type" -o nodev -- "$device" "$place" && (cd "$place" && eval "$script
  */
 export async function runInPrivateMount(options: PrivateMount): Promise<void> {
   const { device, fsType, place, script, args, signal } = options;
+  const mountOptions = ['nodev', ...(options.options ?? [])].join(',');
   const namespace = ['--mount', '--propagation', 'private', '--'];
-  await run('unshare', [...namespace, 'sh', '-c', frame, 'sh', device, fsType, place, script, ...args], {
-    signal,
-  });
+  const ours = [device, fsType, mountOptions, place, script];
+  await run('unshare', [...namespace, 'sh', '-c', frame, 'sh', ...ours, ...args], { signal });
 }

@@ -19,6 +19,10 @@ export interface TreeVisitor {
    * Answers those that turned out to be directories after all: they are entered.
    */
   entries(directory: WalkedDirectory, names: readonly Buffer[]): Promise<readonly Buffer[]>;
+  /** A directory was opened; nothing in it was looked at yet. */
+  entered?(parent: WalkedDirectory, name: Buffer, directory: WalkedDirectory): Promise<void>;
+  /** Passes over a directory where another mount begins. Without it the walk ends there with an error. */
+  mounted?(parent: WalkedDirectory, name: Buffer): Promise<void>;
   /** Everything below `name` was visited. `again`: things were left in it, list it once more. */
   left?(parent: WalkedDirectory, name: Buffer): Promise<'done' | 'again'>;
 }
@@ -29,6 +33,8 @@ export interface WalkOptions {
   readonly keep?: readonly string[];
   /** directories taken in from one listing; a visitor that answers `again` sees the others then. Unset: all */
   readonly maximumListed?: number;
+  /** what is walked is only read: no directory gets permission bits that it lacks */
+  readonly readsOnly?: boolean;
 }
 
 /** Directories kept open at once, however deep the tree; those further up are found again through `..` and checked. */
@@ -97,9 +103,15 @@ export class TreeWalk {
   /** Opens and lists a directory; what is none (any more) goes to the visitor. False where nothing is left to walk. */
   async #enter(parent: WalkedDirectory, name: Buffer): Promise<boolean> {
     for (let tries = 0; tries < maximumListings; tries += 1) {
-      const opened = await openDirectoryAt(parent.fd, name);
+      const opened = await openDirectoryAt(parent.fd, name, this.#options.readsOnly ?? false);
       if (opened === 'absent') return false;
       if (opened !== 'not-a-directory') {
+        const isForeign = opened.mountId !== this.#mountId;
+        if (isForeign && this.#visitor.mounted !== undefined) {
+          await opened.handle.close();
+          await this.#visitor.mounted(parent, name);
+          return false;
+        }
         const frame = {
           name,
           identity: opened.identity,
@@ -109,7 +121,8 @@ export class TreeWalk {
           handle: opened.handle,
         };
         this.#stack.push(frame);
-        if (opened.mountId !== this.#mountId) throw foreignMount(parent.pathOf(name));
+        if (isForeign) throw foreignMount(parent.pathOf(name));
+        await this.#visitor.entered?.(parent, name, this.#walked(frame));
         await this.#list(frame);
         await this.#closeFarthest();
         return true;

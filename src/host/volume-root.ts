@@ -16,16 +16,23 @@ export interface RootOwner {
  * never changed again: what its users made of it stays. Durable once its parent is synced, which whoever commits the
  * volume's record in there does anyway.
  *
+ * @param prepare what else is done to it before it gets its name
  * @throws StorageError 'host-failure' where the owner cannot be set, as in a user namespace
  */
-export async function createRootDirectory(parentPath: string, name: string, owner: RootOwner): Promise<void> {
+export async function createRootDirectory(
+  parentPath: string,
+  name: string,
+  owner: RootOwner,
+  prepare: (path: string) => Promise<void> = async () => {},
+): Promise<void> {
   const parent = await Directory.open(parentPath);
   try {
     if (await parent.exists(name)) return;
     const temporaryName = `${name}.new`;
     const child = await parent.ensureChild(temporaryName, 0o700);
     try {
-      await setOwner(descriptorPath(child.fd), child.realPath, owner);
+      await prepare(child.realPath);
+      await setRootOwner(descriptorPath(child.fd), child.realPath, owner);
     } finally {
       await child.close();
     }
@@ -35,7 +42,8 @@ export async function createRootDirectory(parentPath: string, name: string, owne
   }
 }
 
-async function setOwner(path: string, realPath: string, owner: RootOwner): Promise<void> {
+/** Gives a new directory to its owner, with its mode. @throws StorageError 'host-failure' where that cannot be */
+export async function setRootOwner(path: string, realPath: string, owner: RootOwner): Promise<void> {
   const present = await stat(path);
   if (present.uid !== owner.uid || present.gid !== owner.gid) {
     try {

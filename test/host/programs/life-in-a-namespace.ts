@@ -22,7 +22,7 @@ const place = { path: join(base, 'pool/volumes/pvc-1') };
 const stagingPath = join(base, 'staging');
 const target = { path: join(base, 'target'), readonly: true, mountFlags: ['noexec'] };
 mkdirSync(place.path, { recursive: true });
-await backend.create(place, spec);
+await backend.create(place, spec, call);
 await backend.stage(place, spec, { path: stagingPath, readonly: false, mountFlags: [] }, call);
 await backend.publish(place, spec, stagingPath, target, call);
 await backend.publish(place, spec, stagingPath, target, call);

@@ -1,0 +1,155 @@
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { messageOf, StorageError } from '../model/errors.ts';
+import { CommandError, run } from './run.ts';
+
+export interface FreezeOptions {
+  readonly signal: AbortSignal;
+  /** how long freezing may take, which first writes what is dirty; 5 s unless told */
+  readonly freezeWithinMs?: number;
+  /** how long it may stay frozen, after which the holder thaws it by itself; 10 s unless told */
+  readonly holdWithinMs?: number;
+}
+
+// Where much is dirty it is written once before the freeze, so that little is left to be written while everybody waits. The end of its
+// input, or the time, ends the wait; signals that are meant for us do not, nor does a reader of its words who is gone.
+const holder = `trap '' HUP INT TERM PIPE
+[ "$3" != sync ] || sync --file-system "$1" || exit 3
+fsfreeze --freeze "$1" || exit 3
+echo frozen
+timeout --signal=KILL "$2" cat > /dev/null
+waited=$?
+fsfreeze --unfreeze "$1" || exit 4
+[ $waited = 0 ] || exit 5`;
+
+/**
+ * Freezes the file system mounted at a path for as long as some work runs: its writers wait, and what is on its disk is what a mount
+ * would find after it had been unmounted. A process in a session of its own holds the freeze and thaws when its input ends, so that
+ * whatever ends us (kill -9, of our process group too) leaves nobody waiting.
+ *
+ * @returns what the work returned; it was frozen from before the work began until after it ended
+ * @throws StorageError 'host-failure' when it cannot be frozen, or not in time; it is thawed, or thaws as soon as it can
+ */
+export async function whileFrozen<T>(
+  mountPath: string,
+  work: () => Promise<T>,
+  options: FreezeOptions,
+): Promise<{ readonly result: T; readonly frozenMs: number }> {
+  const { signal, freezeWithinMs = 5000, holdWithinMs = 10_000 } = options;
+  signal.throwIfAborted();
+  const hold = (holdWithinMs / 1000).toString();
+  const first = (await unwrittenBytes()) > littleBytes ? 'sync' : '';
+  const child = spawn('sh', ['-c', holder, 'sh', mountPath, hold, first], {
+    detached: true,
+    env: commandEnvironment(),
+  });
+  const ended = endOf(child);
+  // its end is told by its exit; a pipe that broke with it says nothing more
+  child.stdin.on('error', () => {});
+  const words: string[] = [];
+  child.stderr.setEncoding('utf8').on('data', (text: string) => words.push(text));
+  try {
+    await isFrozen(child, ended, { mountPath, freezeWithinMs, signal, words });
+  } catch (error) {
+    // where the kernel is still at it, it is thawed right after
+    child.stdin.end();
+    throw error;
+  }
+  const startMs = performance.now();
+  let code: number | undefined;
+  let result: T;
+  try {
+    result = await work();
+  } finally {
+    child.stdin.end();
+    code = await ended;
+  }
+  const frozenMs = performance.now() - startMs;
+  if (code === 0) return { result, frozenMs };
+  await ensureThawed([mountPath], AbortSignal.timeout(30_000));
+  throw failure(
+    mountPath,
+    code === 5
+      ? `was frozen for ${holdWithinMs} ms, and thawed before the work was done; try again when the disk is less busy`
+      : `was let go of before the work was done: ${words.join('').trim()}`,
+  );
+}
+
+/** Written in some hundredths of a second by any disk. */
+const littleBytes = 16n << 20n;
+
+/** What this whole node has yet to write: more than any one file system has. */
+async function unwrittenBytes(): Promise<bigint> {
+  const text = await readFile('/proc/meminfo', 'utf8');
+  const kibibytes = [...text.matchAll(/^(?:Dirty|Writeback): +(\d+) kB$/gm)].map((row) =>
+    BigInt(row[1] ?? 0),
+  );
+  return kibibytes.reduce((sum, value) => sum + value * 1024n, 0n);
+}
+
+function commandEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, LC_ALL: 'C' };
+}
+
+/** The exit code; undefined where a signal ended it, or it never ran. */
+async function endOf(child: ChildProcessWithoutNullStreams): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    child.once('error', () => resolve(undefined));
+    child.once('close', (code) => resolve(code ?? undefined));
+  });
+}
+
+async function isFrozen(
+  child: ChildProcessWithoutNullStreams,
+  ended: Promise<number | undefined>,
+  options: {
+    readonly mountPath: string;
+    readonly freezeWithinMs: number;
+    readonly signal: AbortSignal;
+    readonly words: readonly string[];
+  },
+): Promise<void> {
+  const { mountPath, freezeWithinMs, signal, words } = options;
+  const waiting = new AbortController();
+  const timer = setTimeout(() => waiting.abort(), freezeWithinMs);
+  const patience = AbortSignal.any([signal, waiting.signal]);
+  try {
+    const frozen = once(child.stdout, 'data', { signal: patience }).then(() => 'frozen' as const);
+    frozen.catch(() => {});
+    if ((await Promise.race([frozen, ended])) === 'frozen') return;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!waiting.signal.aborted) throw failure(mountPath, messageOf(error));
+    throw failure(
+      mountPath,
+      `could not be frozen within ${freezeWithinMs} ms, since its disk has so much to write; its writers go on, try again when it is less busy`,
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+  throw failure(mountPath, `cannot be frozen: ${words.join('').trim()}`);
+}
+
+function failure(mountPath: string, what: string): StorageError {
+  return new StorageError('host-failure', `the file system at ${mountPath} ${what}`);
+}
+
+/**
+ * Thaws what is frozen of some mounted file systems; one that is not stays as it is.
+ *
+ * @returns the paths of those that were frozen
+ */
+export async function ensureThawed(mountPaths: readonly string[], signal: AbortSignal): Promise<string[]> {
+  const thawed: string[] = [];
+  for (const path of mountPaths) {
+    try {
+      await run('fsfreeze', ['--unfreeze', path], { signal });
+      thawed.push(path);
+    } catch (error) {
+      const isThawed = error instanceof CommandError && /invalid argument/i.test(error.stderr);
+      if (!isThawed) throw error;
+    }
+  }
+  return thawed;
+}

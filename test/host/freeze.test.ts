@@ -1,0 +1,157 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ensureThawed, whileFrozen } from '../../src/host/freeze.ts';
+import { thawImages } from '../../src/host/thaw-images.ts';
+import { createImage } from '../../src/host/images.ts';
+import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
+
+const why = whyNoScratchPool('ext4');
+const signal = AbortSignal.timeout(120_000);
+
+describe.skipIf(why !== '')(`a frozen file system${why}`, () => {
+  let pool: ScratchPool;
+  let mountPath: string;
+  let writers: ChildProcess[];
+  beforeEach(async () => {
+    writers = [];
+    pool = ScratchPool.make('plain');
+    mkdirSync(pool.at('v1'));
+    const image = pool.at('v1/image');
+    await createImage(image, { sizeBytes: 64n << 20n, thick: false, signal });
+    execFileSync('mkfs.ext4', ['-q', image]);
+    mountPath = join(pool.basePath, 'mounted');
+    mkdirSync(mountPath);
+    execFileSync('mount', ['-o', 'loop', image, mountPath]);
+  });
+  afterEach(async () => {
+    await ensureThawed([mountPath], signal).catch(() => {});
+    await Promise.all(writers.map(gone));
+    await pool.remove();
+  });
+
+  /** Somebody who writes there; waits in the kernel while it is frozen. */
+  const startWriter = (): ChildProcess => {
+    const writer = spawn('sh', ['-c', 'echo x > "$1"', 'sh', join(mountPath, `by-${writers.length}`)], {
+      stdio: 'ignore',
+    });
+    writers.push(writer);
+    return writer;
+  };
+  const waits = (writer: ChildProcess) => () => stateOf(writer.pid) === 'D';
+
+  it('has its writers wait until the work is done, and not longer', async () => {
+    const { result, frozenMs } = await whileFrozen(
+      mountPath,
+      async () => {
+        const writer = startWriter();
+        await expect.poll(waits(writer), { timeout: 5000, interval: 5 }).toBe(true);
+        return writer;
+      },
+      { signal },
+    );
+    await gone(result);
+    expect(result.exitCode).toBe(0);
+    expect(frozenMs).toBeGreaterThan(0);
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
+  it('is thawed when the work fails', async () => {
+    const work = () => Promise.reject(new Error('no'));
+    await expect(whileFrozen(mountPath, work, { signal })).rejects.toThrow('no');
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
+  it.each([
+    ['the process', (pid: number) => process.kill(pid, 'SIGKILL')],
+    ['its whole process group', (pid: number) => process.kill(-pid, 'SIGKILL')],
+  ])('is thawed when %s that froze it is killed', async (_name, kill) => {
+    const program = join(import.meta.dirname, 'programs/hold-freeze.ts');
+    const child = spawn(process.execPath, ['--no-warnings', program, mountPath], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
+    });
+    const ended = gone(child);
+    try {
+      await once(child.stdout, 'data', { signal: AbortSignal.timeout(20_000) });
+      const writer = startWriter();
+      await expect.poll(waits(writer), { timeout: 5000, interval: 5 }).toBe(true);
+      kill(child.pid ?? 0);
+      await ended;
+      await expect.poll(() => writer.exitCode, { timeout: 5000, interval: 5 }).toBe(0);
+      await expect.poll(() => ensureThawed([mountPath], signal)).toEqual([]);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
+  it('is thawed by its holder after a time, and what was done meanwhile is not believed', async () => {
+    const writer = whileFrozen(
+      mountPath,
+      async () => {
+        const started = startWriter();
+        await gone(started);
+      },
+      { signal, holdWithinMs: 300 },
+    );
+    await expect(writer).rejects.toThrow(/was frozen for 300 ms, and thawed before the work was done/);
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
+  it('is thawed where its holder is killed, and what was done meanwhile is not believed', async () => {
+    const frozen = whileFrozen(
+      mountPath,
+      async () => {
+        for (const pid of holders(mountPath)) process.kill(pid, 'SIGKILL');
+      },
+      { signal },
+    );
+    await expect(frozen).rejects.toThrow(/was let go of before the work was done/);
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
+  it('is given up where freezing takes too long, and thaws by itself then', async () => {
+    const work = () => Promise.reject(new Error('must not run'));
+    await expect(whileFrozen(mountPath, work, { signal, freezeWithinMs: 1 })).rejects.toThrow(
+      /could not be frozen within 1 ms, .*try again when it is less busy/,
+    );
+    await expect.poll(() => holders(mountPath), { timeout: 10_000, interval: 10 }).toEqual([]);
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
+  it('is not frozen twice, and not thawed by who did not freeze it', async () => {
+    execFileSync('fsfreeze', ['--freeze', mountPath]);
+    await expect(whileFrozen(mountPath, () => Promise.resolve(), { signal })).rejects.toThrow(
+      /cannot be frozen: .*busy/,
+    );
+    expect(await ensureThawed([mountPath], signal)).toEqual([mountPath]);
+  });
+
+  it('is found by its image when it was left frozen, as by a container that was killed', async () => {
+    const isOurs = (path: string) => path === pool.at('v1/image');
+    execFileSync('fsfreeze', ['--freeze', mountPath]);
+    expect(await thawImages(() => false, signal)).toEqual([]);
+    expect(await thawImages(isOurs, signal)).toEqual([mountPath]);
+    expect(await thawImages(isOurs, signal)).toEqual([]);
+  });
+});
+
+/** Those who hold a freeze of this path. */
+function holders(mountPath: string): number[] {
+  const listing = execFileSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
+  return listing
+    .split('\n')
+    .filter((line) => line.includes('fsfreeze') && line.includes(mountPath))
+    .map((line) => Number.parseInt(line, 10));
+}
+
+function stateOf(pid: number | undefined): string | undefined {
+  return /\) (\w) /.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+}
+
+async function gone(child: ChildProcess): Promise<void> {
+  while (child.exitCode === null && child.signalCode === null) await sleep(5);
+}
