@@ -1,24 +1,42 @@
-import { realpath } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { checkMountFlags } from '../../host/mount-flags.ts';
 import { faultOf, metadataBytes } from '../../host/filesystems.ts';
-import { imageSize } from '../../host/images.ts';
-import { attach, detach, isCandidate } from '../../host/loop-devices.ts';
-import { mountAt, readMounts } from '../../host/mountinfo.ts';
-import { canonicalTarget, ensureMounted, ensureUnmounted } from '../../host/mounts.ts';
+import { allocatedBytes, imageSize } from '../../host/images.ts';
+import { attach, detach, isCandidate, updateCapacity } from '../../host/loop-devices.ts';
+import { mountAt, reachableOf, readMounts, type Mount } from '../../host/mountinfo.ts';
+import { canonicalTarget, ensureMounted, ensureUnmounted, isErrno } from '../../host/mounts.ts';
 import { kindAt } from '../../host/path-facts.ts';
+import { canReflink } from '../../host/reflink.ts';
 import { CommandError } from '../../host/run.ts';
 import { ensureTargetDirectory } from '../../host/targets.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { isReason, StorageError } from '../../model/errors.ts';
 import type { UsageEntry } from '../../model/node-driver.ts';
 import { fsTypes } from '../../model/class-parameters.ts';
-import type { VolumeSpec } from '../../model/volume.ts';
-import type { Backend, BackendFeatures, BackendProbe, MountIntent, VolumePlace } from '../backend.ts';
+import type { Consistency, VolumeSpec } from '../../model/volume.ts';
+import type {
+  Backend,
+  BackendFeatures,
+  BackendProbe,
+  CopySource,
+  CopyWish,
+  MountIntent,
+  VolumePlace,
+} from '../backend.ts';
 import { fileSystemEntries } from '../file-system-entries.ts';
 import { notStaged } from '../not-staged.ts';
 import { poolFault } from '../pool-fault.ts';
 import { publishDirectory } from '../publish-directory.ts';
+import { captureImage, createImageFrom } from './copy-image.ts';
 import { createVolumeImage, fsTypeOf, imagePathOf, verifyImage } from './create-image.ts';
+import {
+  growAfterMount,
+  growBeforeMount,
+  growVolume,
+  growVolumeAt,
+  isFileSystemBehind,
+  thickenVolume,
+} from './grow-volume.ts';
 import { deviceBehind, heldDevices, usersOfImage } from './holders.ts';
 import { probeImages } from './probe.ts';
 import { publishDevice, stageDevice } from './publish-device.ts';
@@ -52,14 +70,20 @@ export class LoopbackBackend implements Backend {
 
   async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
     const image = imagePathOf(place);
-    await verifyImage(image, await imageSize(image), spec);
+    const sizeBytes = await imageSize(image);
+    await verifyImage(image, sizeBytes, spec);
     if (spec.accessType === 'block') return stageDevice(place, spec, intent.readonly, call.signal);
     checkMountFlags(intent.mountFlags, fsTypeOf(spec));
     const target = await ensureTargetDirectory(intent.path, { outside: this.#poolPaths });
     const { path: source } = await attach(image, { directIo: true, readonly: false, signal: call.signal });
     const { readonly, mountFlags: flags } = intent;
     try {
+      // a device that a crash left may not know yet that its image has grown
+      await updateCapacity(source, spec.sizeBytes, call.signal);
+      const isBehind = !readonly && (await isFileSystemBehind(image, sizeBytes ?? spec.sizeBytes, spec));
+      if (isBehind) await growBeforeMount(source, await heldDevices(place, call.signal), spec);
       await ensureMounted({ source, target, fsType: fsTypeOf(spec), flags, readonly, signal: call.signal });
+      if (isBehind) await growAfterMount(source, target, spec, call.signal);
     } catch (error) {
       await this.release(place, spec, AbortSignal.timeout(10_000));
       throw mountFailure(error, image, spec);
@@ -112,6 +136,56 @@ export class LoopbackBackend implements Backend {
     return [{ unit: 'BYTES', total: spec.sizeBytes, available: 0n, used: 0n }];
   }
 
+  async grow(
+    place: VolumePlace,
+    spec: VolumeSpec,
+    call: CallContext,
+  ): Promise<{ readonly isMountBehind: boolean }> {
+    return growVolume(place, spec, call);
+  }
+
+  async growMounted(
+    place: VolumePlace,
+    spec: VolumeSpec,
+    volumePath: string,
+    call: CallContext,
+  ): Promise<void> {
+    await growVolumeAt(place, spec, volumePath, call);
+  }
+
+  async sharesBlocks(source: CopySource): Promise<boolean> {
+    // a thick copy has blocks of its own
+    return source.spec.provisioning === 'thin' && (await canReflink(source.place.path));
+  }
+
+  async capture(
+    source: CopySource,
+    target: VolumePlace,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }> {
+    return captureImage(source, target, wish, call);
+  }
+
+  async createFrom(
+    source: CopySource,
+    place: VolumePlace,
+    spec: VolumeSpec,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }> {
+    return createImageFrom(source, place, spec, wish, call);
+  }
+
+  async writtenBytes(place: VolumePlace): Promise<bigint | undefined> {
+    return allocatedBytes(imagePathOf(place));
+  }
+
+  async reshape(place: VolumePlace, _from: VolumeSpec, to: VolumeSpec, call: CallContext): Promise<void> {
+    // the other way the blocks stay until somebody trims the file system
+    if (to.provisioning === 'thick') await thickenVolume(place, to, call);
+  }
+
   async condition(place: VolumePlace, spec: VolumeSpec): Promise<VolumeCondition> {
     const fault = await conditionFault(place, spec);
     return fault === undefined
@@ -131,8 +205,12 @@ async function conditionFault(place: VolumePlace, spec: VolumeSpec): Promise<str
   const ofPool = poolFault(await readMounts(), await realpath(place.path));
   if (ofPool !== undefined || spec.accessType === 'block') return ofPool;
   for (const { device, mounts } of await heldDevices(place, AbortSignal.timeout(30_000))) {
+    // known of a mounted one only
+    if (mounts.length === 0) continue;
     const ofFileSystem = await faultOf(device.path, fsTypeOf(spec));
     if (ofFileSystem !== undefined) return ofFileSystem;
+    const dead = await shutDownAt(mounts);
+    if (dead !== undefined) return dead;
     // mounted writable, and the kernel made it read-only since
     const stopped = mounts.find(
       (mount) => mount.superOptions.includes('ro') && !mount.options.includes('ro'),
@@ -141,6 +219,19 @@ async function conditionFault(place: VolumePlace, spec: VolumeSpec): Promise<str
       return `its file system at ${stopped.mountPoint} became read-only after an error`;
   }
   return undefined;
+}
+
+/** An xfs or btrfs that the kernel gave up answers every question with an error. */
+async function shutDownAt(mounts: readonly Mount[]): Promise<string | undefined> {
+  const mount = reachableOf(await readMounts(), mounts);
+  if (mount === undefined) return undefined;
+  try {
+    await stat(mount.mountPoint);
+    return undefined;
+  } catch (error) {
+    if (!isErrno(error, 'EIO', 'EUCLEAN', 'ESHUTDOWN')) throw error;
+    return `its file system at ${mount.mountPoint} was shut down after an error; look at the kernel's log, then restart its pods`;
+  }
 }
 
 async function isStaged(place: VolumePlace, stagingPath: string): Promise<boolean> {

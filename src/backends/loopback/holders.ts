@@ -54,7 +54,8 @@ export async function usersOfImage(place: VolumePlace, spec: VolumeSpec): Promis
   return users;
 }
 
-async function mountedElsewhere(device: LoopDevice): Promise<string[]> {
+/** Mounts of a device that only other mount namespaces have, as texts. */
+export async function mountedElsewhere(device: LoopDevice): Promise<string[]> {
   const ofDevice = ` ${device.device} `;
   const ofBtrfs = ` - btrfs ${device.path} `;
   const mounts = await mountsInOtherNamespaces((line) => line.includes(ofDevice) || line.includes(ofBtrfs));

@@ -1,4 +1,4 @@
-import { attach, devicesOf, type LoopDevice } from '../../host/loop-devices.ts';
+import { attach, devicesOf, updateCapacity, type LoopDevice } from '../../host/loop-devices.ts';
 import { ensureBindMount } from '../../host/mounts.ts';
 import { ensureTargetFile, removeTarget } from '../../host/targets.ts';
 import { StorageError } from '../../model/errors.ts';
@@ -14,6 +14,7 @@ export async function stageDevice(
   signal: AbortSignal,
 ): Promise<void> {
   const device = await attach(imagePathOf(place), { directIo: true, readonly, signal });
+  await updateCapacity(device.path, spec.sizeBytes, signal);
   if (!device.goesWhenUnused) return;
   throw new StorageError(
     'in-use',
