@@ -20,7 +20,16 @@ export interface BackendFeatures {
 
 /** What probing found in one pool: the truth about limits, by trying. */
 export type BackendProbe =
-  | { readonly usable: true; readonly enforcesLimit: boolean; readonly detail: string }
+  | {
+      readonly usable: true;
+      readonly enforcesLimit: boolean;
+      /**
+       * Whom the limit holds: whoever writes there, or only who does not set out to get around it. A plain user can make a nested
+       * subvolume, or change a file's project id, and is not counted there. Unset: everybody.
+       */
+      readonly holdsAgainst?: 'everybody' | 'trusted';
+      readonly detail: string;
+    }
   | { readonly usable: false; readonly detail: string };
 
 /** How a volume is meant to appear at a path. */
@@ -136,6 +145,8 @@ export interface Backend {
   ): Promise<{ readonly consistency: Consistency }>;
   /** Bytes of the pool that a volume or snapshot has written, shared blocks counted in full. Quick; undefined: not known. */
   writtenBytes?(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined>;
+  /** Of these, the bytes that no snapshot or clone shares. Quick; undefined: not known. */
+  ownBytes?(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined>;
 
   /** Makes thin thick, or holds a limit that was advisory: from `from` to `to`. Idempotent. @throws StorageError 'out-of-space' | 'limit-not-enforced' */
   reshape?(place: VolumePlace, from: VolumeSpec, to: VolumeSpec, call: CallContext): Promise<void>;

@@ -53,7 +53,7 @@ export function makeSubject(pool: ScratchPool, backend: Backend, spec: VolumeSpe
     stagingPath,
     targetPath,
     call,
-    dataPath: join(place.path, spec.backend === 'directory' ? dataName : imageName),
+    dataPath: join(place.path, spec.backend === 'loopback' ? imageName : dataName),
     create: () => backend.create(place, spec, call),
     stage: (change) => backend.stage(place, spec, intent(stagingPath, change), call),
     publish: (change) => backend.publish(place, spec, stagingPath, intent(targetPath, change), call),

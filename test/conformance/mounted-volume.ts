@@ -33,7 +33,9 @@ export function describeMount(subject: MakeSubject): void {
         closeSync(file);
       }
     };
-    if (volume.spec.limit === 'enforced') expect(fill).toThrow(/ENOSPC/);
+    // a quota says EDQUOT, for which libuv has no name
+    const refusal = volume.spec.backend === 'loopback' ? /ENOSPC/ : /UNKNOWN/;
+    if (volume.spec.limit === 'enforced') expect(fill).toThrow(refusal);
     else expect(fill).not.toThrow();
     await volume.unstage();
   });

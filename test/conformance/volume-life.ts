@@ -149,7 +149,7 @@ export function describeLife(
     expect(bytes?.unit).toBe('BYTES');
     if (accessType === 'block') expect(bytes?.total).toBe(volume.spec.sizeBytes);
     else expect((bytes?.available ?? 0n) + (bytes?.used ?? 0n)).toBeLessThanOrEqual(bytes?.total ?? 0n);
-    if (volume.spec.backend === 'loopback') expect(bytes?.total).toBeLessThanOrEqual(volume.spec.sizeBytes);
+    if (volume.spec.limit === 'enforced') expect(bytes?.total).toBeLessThanOrEqual(volume.spec.sizeBytes);
     await volume.unpublish();
     await volume.unstage();
   });
@@ -157,7 +157,7 @@ export function describeLife(
   it('probes a pool, finds what it can do and leaves nothing', async () => {
     const volume = subject();
     const found = await backend().probe(volume.place, volume.call.signal);
-    expect(found).toMatchObject({ usable: true, enforcesLimit: volume.spec.backend === 'loopback' });
+    expect(found).toMatchObject({ usable: true, enforcesLimit: volume.spec.limit === 'enforced' });
     expect(readdirSync(volume.place.path)).toEqual([]);
     await expectUnused(volume.users);
   });

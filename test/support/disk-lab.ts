@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { BtrfsBackend } from '../../src/backends/btrfs/backend.ts';
 import { DirectoryBackend } from '../../src/backends/directory/backend.ts';
 import { LoopbackBackend } from '../../src/backends/loopback/backend.ts';
 import { attachedDevices, type LoopDevice } from '../../src/host/loop-devices.ts';
@@ -49,7 +50,11 @@ export class DiskLab implements AsyncDisposable {
     const { path } = this.disk;
     return this.#lab.start({
       pools: [this.poolConfig('one', path)],
-      backends: [new LoopbackBackend({ poolPaths: [path] }), new DirectoryBackend({ poolPaths: [path] })],
+      backends: [
+        new LoopbackBackend({ poolPaths: [path] }),
+        new BtrfsBackend({ poolPaths: [path] }),
+        new DirectoryBackend({ poolPaths: [path] }),
+      ],
       realMounts: true,
       ...options,
     });

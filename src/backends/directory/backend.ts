@@ -1,18 +1,22 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { locate, mountAt, readMounts } from '../../host/mountinfo.ts';
-import { canonicalTarget, ensureUnmounted } from '../../host/mounts.ts';
+import { readMounts } from '../../host/mountinfo.ts';
+import { ensureUnmounted } from '../../host/mounts.ts';
 import { kindAt } from '../../host/path-facts.ts';
+import { shownSpace } from '../../host/project-quota.ts';
+import { canReflink } from '../../host/reflink.ts';
 import { createRootDirectory } from '../../host/volume-root.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { UsageEntry } from '../../model/node-driver.ts';
-import type { VolumeSpec } from '../../model/volume.ts';
+import type { Consistency, VolumeSpec } from '../../model/volume.ts';
 import {
   dataName,
   type Backend,
   type BackendFeatures,
   type BackendProbe,
+  type CopySource,
+  type CopyWish,
   type MountIntent,
   type VolumePlace,
 } from '../backend.ts';
@@ -21,39 +25,38 @@ import { notStaged } from '../not-staged.ts';
 import { poolFault } from '../pool-fault.ts';
 import { bindDirectory, publishDirectory } from '../publish-directory.ts';
 import { rootOwnerOf } from '../root-owner.ts';
+import { isDirectoryStaged } from '../staged-directory.ts';
+import { usersOfDirectory } from '../users-of-directory.ts';
+import { copyDirectory, unfinishedName } from './copy-directory.ts';
 import { probeDirectories } from './probe.ts';
-import { usersOfDirectory } from './users.ts';
+import { Projects, quotaFault } from './projects.ts';
 
 /**
  * A volume is a directory of the pool's file system. Staging bind-mounts it, so that what is staged and published can be
- * read from mountinfo and nothing has to be remembered. Nothing holds a pod to the size it asked for.
+ * read from mountinfo and nothing has to be remembered. Its size is held by a project quota where the pool has one and `limit` asks for it.
  */
 export class DirectoryBackend implements Backend {
   readonly name = 'directory';
   readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false };
   readonly #poolPaths: readonly string[];
+  readonly #projects = new Projects();
 
   /** @param options.poolPaths no target may lie in one of these */
   constructor(options: { readonly poolPaths?: readonly string[] } = {}) {
     this.#poolPaths = options.poolPaths ?? [];
   }
 
-  async probe(scratch: VolumePlace): Promise<BackendProbe> {
-    return probeDirectories(scratch);
+  async probe(scratch: VolumePlace, signal: AbortSignal): Promise<BackendProbe> {
+    return probeDirectories(scratch, this.#projects, this.#poolPaths, signal);
   }
 
   initialBytes(): bigint {
     return 0n;
   }
 
-  async create(place: VolumePlace, spec: VolumeSpec): Promise<void> {
-    if (spec.accessType === 'block') {
-      throw new StorageError(
-        'unsupported-capability',
-        'a directory cannot be a block volume; use backend: loopback',
-      );
-    }
-    await createRootDirectory(place.path, dataName, rootOwnerOf(spec));
+  async create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void> {
+    refuseBlock(spec);
+    await createRootDirectory(place.path, dataName, rootOwnerOf(spec), this.#limiting(spec, call));
   }
 
   async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
@@ -78,7 +81,7 @@ export class DirectoryBackend implements Backend {
     target: MountIntent,
     call: CallContext,
   ): Promise<void> {
-    if (!(await isStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
+    if (!(await isDirectoryStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
     await publishDirectory(stagingPath, target, this.#options(call));
   }
 
@@ -91,7 +94,7 @@ export class DirectoryBackend implements Backend {
   }
 
   async usage(_place: VolumePlace, _spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]> {
-    // of the pool's whole file system: what this directory takes of it is known only to who walks it
+    // a limited directory is answered for by its quota, any other by the pool's whole file system
     return fileSystemEntries(volumePath);
   }
 
@@ -99,10 +102,80 @@ export class DirectoryBackend implements Backend {
     if ((await kindAt(join(place.path, dataName))) !== 'directory') {
       return { abnormal: true, message: missing(place, spec).message };
     }
-    const fault = poolFault(await readMounts(), await realpath(place.path));
+    const quota = spec.limit === 'enforced' ? await quotaFault(place, spec) : undefined;
+    const fault = poolFault(await readMounts(), await realpath(place.path)) ?? quota;
     return fault === undefined
       ? { abnormal: false, message: 'the directory is there' }
       : { abnormal: true, message: fault };
+  }
+
+  /** Without a limit a directory has the pool's size already, and what it is promised is the caller's account. */
+  async grow(
+    place: VolumePlace,
+    spec: VolumeSpec,
+    call: CallContext,
+  ): Promise<{ readonly isMountBehind: boolean }> {
+    if (spec.limit === 'enforced') await this.#projects.change(place, spec.sizeBytes, call.signal);
+    return { isMountBehind: false };
+  }
+
+  async growMounted(): Promise<void> {
+    // nothing is mounted that has a size of its own
+  }
+
+  /** Its blocks, on xfs and btrfs; each file is still copied by itself, at some thousand a second. */
+  async sharesBlocks(source: CopySource): Promise<boolean> {
+    return canReflink(source.place.path);
+  }
+
+  async capture(
+    source: CopySource,
+    target: VolumePlace,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }> {
+    return copyDirectory(source, target, { wish, signal: call.signal });
+  }
+
+  async createFrom(
+    source: CopySource,
+    place: VolumePlace,
+    spec: VolumeSpec,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }> {
+    refuseBlock(spec);
+    const { signal } = call;
+    const prepare = this.#limiting(spec, call);
+    const check = (path: string) => this.#projects.check(path, signal);
+    return copyDirectory(source, place, {
+      wish,
+      signal,
+      prepare,
+      ...(spec.limit === 'enforced' ? { check } : {}),
+    });
+  }
+
+  /** What its quota counts; without one only who walks the tree knows. */
+  async writtenBytes(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined> {
+    const { totalBytes, usedBytes } = await shownSpace(join(place.path, dataName));
+    const isLimited = spec.limit === 'enforced' && totalBytes <= spec.sizeBytes;
+    return isLimited ? usedBytes : undefined;
+  }
+
+  /** @throws StorageError 'limit-not-enforced' for a volume that was made without a limit: its files are in no project */
+  async reshape(place: VolumePlace, _from: VolumeSpec, to: VolumeSpec, call: CallContext): Promise<void> {
+    await this.#projects.change(place, to.limit === 'enforced' ? to.sizeBytes : undefined, call.signal);
+  }
+
+  /** Files can be removed as they are; only the limit would stay. */
+  async discard(place: VolumePlace, signal: AbortSignal): Promise<void> {
+    await this.#projects.end(place, [dataName, unfinishedName], signal);
+  }
+
+  #limiting(spec: VolumeSpec, call: CallContext): (path: string) => Promise<void> {
+    if (spec.limit !== 'enforced') return async () => {};
+    return (path) => this.#projects.begin(path, spec.sizeBytes, call.signal);
   }
 
   #options(call: CallContext): Parameters<typeof bindDirectory>[2] {
@@ -110,11 +183,12 @@ export class DirectoryBackend implements Backend {
   }
 }
 
-async function isStaged(place: VolumePlace, stagingPath: string): Promise<boolean> {
-  const mounts = await readMounts();
-  const staged = mountAt(mounts, await canonicalTarget(stagingPath).catch(() => stagingPath));
-  const data = locate(mounts, await realpath(join(place.path, dataName)).catch(() => place.path));
-  return staged !== undefined && staged.device === data?.device && staged.root === data.root;
+function refuseBlock(spec: VolumeSpec): void {
+  if (spec.accessType !== 'block') return;
+  throw new StorageError(
+    'unsupported-capability',
+    'a directory cannot be a block volume; use backend: loopback',
+  );
 }
 
 function missing(place: VolumePlace, spec: VolumeSpec): StorageError {

@@ -1,7 +1,7 @@
 import { realpath } from 'node:fs/promises';
-import { mountsInOtherNamespaces } from '../../host/mount-namespaces.ts';
-import { isAtOrBelow, locate, mountsOf, readMounts } from '../../host/mountinfo.ts';
-import type { VolumePlace } from '../backend.ts';
+import { mountsInOtherNamespaces } from '../host/mount-namespaces.ts';
+import { isAtOrBelow, locate, mountsOf, readMounts } from '../host/mountinfo.ts';
+import type { VolumePlace } from './backend.ts';
 
 /** Mounts of the volume's directory or of something in it, and mounts inside it; elsewhere only if there is none here. */
 export async function usersOfDirectory(place: VolumePlace): Promise<string[]> {
