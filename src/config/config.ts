@@ -12,6 +12,8 @@ export interface PoolConfig {
   readonly initialise: boolean;
   /** the folder is used only where a file system of its own is mounted; unset: anywhere */
   readonly mustBeMounted?: boolean;
+  /** whether whoever runs pods on it may set out to get around a size limit; unset: untrusted */
+  readonly tenants?: 'trusted' | 'untrusted';
 }
 
 /** Everything that can be configured, in one frozen object; `settings.ts` holds the table that fills it. */
@@ -49,6 +51,12 @@ export interface Config {
   readonly loopThrough: 'process' | 'socket';
   /** whether this node's room is published for the scheduler */
   readonly capacity: boolean;
+  /** whether this node's VolumeSnapshotContents are looked after */
+  readonly snapshots: boolean;
+  /** volumes are grown when their claims ask for more */
+  readonly expansion: boolean;
+  /** VolumeAttributesClasses are applied to volumes */
+  readonly modification: boolean;
   /** where our Lease and our capacity objects lie */
   readonly namespace: string;
   /** the controller works only while it holds the Lease; false: it is known to be the only one */

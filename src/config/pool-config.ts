@@ -6,6 +6,7 @@ const options: Record<string, (text: string) => Partial<PoolConfig>> = {
   reserved: (text) => ({ reservedShare: shareOf(text) }),
   init: (text) => ({ initialise: switchFrom('init', text) }),
   mounted: (text) => ({ mustBeMounted: switchFrom('mounted', text) }),
+  tenants: (text) => ({ tenants: tenantsOf(text) }),
 };
 
 /** Where nothing is said: no promise beyond what there is, a twentieth kept back for the file system itself. */
@@ -82,6 +83,11 @@ export function checkPools(pools: readonly PoolConfig[]): readonly PoolConfig[] 
 function switchFrom(key: string, text: string): boolean {
   if (text === 'true' || text === 'false') return text === 'true';
   throw new ConfigError(`pool option ${key} is ${JSON.stringify(text)}; it is true or false`);
+}
+
+function tenantsOf(text: string): 'trusted' | 'untrusted' {
+  if (text === 'trusted' || text === 'untrusted') return text;
+  throw new ConfigError(`pool option tenants is ${JSON.stringify(text)}; it is trusted or untrusted`);
 }
 
 function numberFrom(key: string, text: string, least: number, most: number): number {

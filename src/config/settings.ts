@@ -79,6 +79,24 @@ export const settings = {
     'how the provisioner reaches the volumes: process or socket',
   ),
   capacity: setting('capacity', 'true', "publish this node's room for the scheduler", 'switch'),
+  snapshots: setting(
+    'snapshots',
+    'true',
+    "look after this node's VolumeSnapshotContents; false where csi-snapshotter runs beside",
+    'switch',
+  ),
+  expansion: setting(
+    'expansion',
+    'true',
+    "grow this node's volumes when their claims ask for more; false where external-resizer runs beside",
+    'switch',
+  ),
+  modification: setting(
+    'modification',
+    'true',
+    "apply VolumeAttributesClasses to this node's volumes; false where external-resizer runs beside",
+    'switch',
+  ),
   namespace: setting(
     'namespace',
     undefined,

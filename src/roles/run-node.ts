@@ -113,6 +113,7 @@ function startProvisioner(
     api,
     driver: socket ?? stack.controller,
     ledger: stack.controller,
+    conditions: stack.controller,
     settings: {
       driverName: config.driverName,
       nodeName: config.nodeName,
@@ -121,6 +122,9 @@ function startProvisioner(
       writePhase: config.writePhase,
       immediateOnThisNode: config.immediateOnThisNode,
       scoped: config.scoped,
+      snapshots: config.snapshots,
+      expansion: config.expansion,
+      modification: config.modification,
       ...(config.capacity ? { capacityNamespace: config.namespace } : {}),
       workers,
       timeoutMs: driverTimeoutMs,

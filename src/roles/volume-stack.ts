@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Backend } from '../backends/backend.ts';
+import { BtrfsBackend } from '../backends/btrfs/backend.ts';
 import { DirectoryBackend } from '../backends/directory/backend.ts';
 import { LoopbackBackend } from '../backends/loopback/backend.ts';
 import type { Config } from '../config/config.ts';
@@ -12,6 +13,8 @@ import { nodeSegments } from '../model/topology.ts';
 import { labelValueOf } from '../model/topology-value.ts';
 import type { InlineSettings } from '../volumes/inline-environment.ts';
 import { keepSweeping } from '../volumes/inline-sweep.ts';
+import { CopyJobs } from '../volumes/copy-jobs.ts';
+import { Holds } from '../volumes/holds.ts';
 import { KeyedLock } from '../volumes/keyed-lock.ts';
 import { NodeService } from '../volumes/node-service.ts';
 import { openPools, type Pools } from '../volumes/open-pools.ts';
@@ -65,6 +68,10 @@ export async function startVolumeStack(
   const poolPaths = config.pools.map(({ path }) => path);
   const backends: readonly Backend[] = [
     new LoopbackBackend({ poolPaths }),
+    new BtrfsBackend({
+      poolPaths,
+      quotaPaths: config.pools.filter(({ tenants }) => tenants === 'trusted').map(({ path }) => path),
+    }),
     new DirectoryBackend({ poolPaths }),
   ];
   const publications = await Publications.load(config.runDir, log);
@@ -86,11 +93,14 @@ export async function startVolumeStack(
     spaceChanged,
   });
   const topology = nodeSegments(labelValueOf(config.nodeName));
+  const copies = new CopyJobs(clock);
   const environment = {
     pools,
     backends,
     publications,
     locks: new KeyedLock(),
+    holds: new Holds(),
+    copies,
     released: new Listeners<string>(),
     spaceChanged,
     topology,
@@ -107,6 +117,7 @@ export async function startVolumeStack(
     node,
     stop: async () => {
       await stopSweeping();
+      await copies.stop();
       await pools.stop();
       await publications.close();
     },

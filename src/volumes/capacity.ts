@@ -23,6 +23,8 @@ export interface Space {
   readonly thinBytes: bigint;
   /** to thick volumes: what can be allocated now */
   readonly thickBytes: bigint;
+  /** blocks that can be allocated now to what was promised already */
+  readonly freeBytes: bigint;
   /** the largest thin and thick volume that an empty pool could take; more than this can never be had here */
   readonly largestThinBytes: bigint;
   readonly largestThickBytes: bigint;
@@ -50,6 +52,7 @@ export function spaceOf(facts: SpaceFacts, rules: SpaceRules): Space {
   return {
     thinBytes: floorToBlock(thinBytes),
     thickBytes: floorToBlock(least(thinBytes, withoutBookkeeping(freeNow))),
+    freeBytes: floorToBlock(withoutBookkeeping(freeNow)),
     largestThinBytes: floorToBlock(largestThinBytes),
     largestThickBytes: floorToBlock(least(largestThinBytes, withoutBookkeeping(usable))),
   };

@@ -25,6 +25,8 @@ export interface BackendOffer {
 export interface PoolFacts {
   /** overwriting a file there writes elsewhere */
   readonly isCopyOnWrite: boolean;
+  /** whether a limit counts that holds only who does not set out to get around it */
+  readonly trustsTenants: boolean;
 }
 
 export interface BackendRefusal {
@@ -36,8 +38,8 @@ export type BackendChoice =
   | { readonly kind: 'chosen'; readonly offer: BackendOffer }
   | { readonly kind: 'none'; readonly refusal: BackendRefusal };
 
-/** `auto` takes an image first: it is the only kind whose limit no pod can get around. */
-const autoOrder: readonly BackendName[] = ['loopback', 'directory'];
+/** The faster kinds, the fastest first: on a pool whose tenants are trusted `auto` takes one whose limit was seen to hold. */
+const fastOrder: readonly BackendName[] = ['btrfs', 'directory'];
 
 /** Which backend of one pool serves the wish; where none does, why, for each that was looked at. */
 export function chooseBackend(
@@ -47,7 +49,7 @@ export function chooseBackend(
 ): BackendChoice {
   const unerasable = refuseScrub(wish, pool);
   if (unerasable !== undefined) return { kind: 'none', refusal: unerasable };
-  const names = wish.backend === 'auto' ? autoOrder : [wish.backend];
+  const names = wish.backend === 'auto' ? autoOrder(offers, pool) : [wish.backend];
   const refusals: BackendRefusal[] = [];
   for (const name of names) {
     const offer = offers.find((candidate) => candidate.name === name);
@@ -55,11 +57,22 @@ export function chooseBackend(
       refusals.push({ reason: 'unsupported-capability', text: `${name} is not built in` });
       continue;
     }
-    const refusal = refuse(wish, offer);
+    const refusal = refuse(wish, offer, pool);
     if (refusal === undefined) return { kind: 'chosen', offer };
     refusals.push({ reason: refusal.reason, text: `${name}: ${refusal.text}` });
   }
   return { kind: 'none', refusal: merge(refusals) };
+}
+
+/**
+ * An image comes first: it is the only kind whose limit no pod can get around. What is behind it serves a class that accepts an
+ * advisory limit, where loop devices do not work.
+ */
+function autoOrder(offers: readonly BackendOffer[], pool: PoolFacts): readonly BackendName[] {
+  const fast = fastOrder.flatMap((name) => offers.find((offer) => offer.name === name) ?? []);
+  const holding = fast.filter(({ probe }) => pool.trustsTenants && probe.usable && probe.enforcesLimit);
+  const others = fast.filter((offer) => !holding.includes(offer)).toReversed();
+  return [...holding.map(({ name }) => name), 'loopback', ...others.map(({ name }) => name)];
 }
 
 /** The pools' refusals as one error that says why for each. */
@@ -69,7 +82,7 @@ export function noBackendError(refusals: ReadonlyMap<string, BackendRefusal>): S
   return new StorageError(merged.reason, `no pool of this node can serve the class: ${perPool}`);
 }
 
-function refuse(wish: BackendWish, offer: BackendOffer): BackendRefusal | undefined {
+function refuse(wish: BackendWish, offer: BackendOffer, pool: PoolFacts): BackendRefusal | undefined {
   const { features, probe } = offer;
   if (wish.accessType === 'block' && !features.block) {
     return unsupported('has no raw block; use backend: loopback, or volumeMode: Filesystem');
@@ -89,6 +102,14 @@ function refuse(wish: BackendWish, offer: BackendOffer): BackendRefusal | undefi
     return {
       reason: 'limit-not-enforced',
       text: `nothing holds a size limit here (${probe.detail}); use backend: loopback, or accept it with limit: advisory`,
+    };
+  }
+  if (wish.limit === 'enforced' && probe.holdsAgainst === 'trusted' && !pool.trustsTenants) {
+    return {
+      reason: 'limit-not-enforced',
+      text:
+        `a pod that sets out to can get around its size limit (${probe.detail}); use backend: loopback, ` +
+        'mark the pool tenants=trusted if no pod does, or accept it with limit: advisory',
     };
   }
   return undefined;

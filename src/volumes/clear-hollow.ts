@@ -2,24 +2,23 @@ import { dataName } from '../backends/backend.ts';
 import type { Directory } from '../host/directory.ts';
 import { removeTemporaries, temporaryPrefix } from '../host/durable-file.ts';
 import { removeFile, removeIfEmpty } from '../host/entries.ts';
-import { recordName } from './record.ts';
 
 /** A directory's root before it gets its name, and after. */
 const rootNames = [`${dataName}.new`, dataName];
 
-/** Whether an entry of a volume's folder may be there before the record commits, and hold nothing that anybody wrote. */
-export function isMadeBeforeCommit(name: string): boolean {
+/** Whether an entry beside a record may be there before the record commits, and hold nothing that anybody wrote. */
+export function isMadeBeforeCommit(name: string, recordName: string): boolean {
   return name === recordName || name.startsWith(temporaryPrefix) || rootNames.includes(name);
 }
 
 /**
- * Removes a volume's folder whose intent a power cut took (no record, or an empty file of it) if nothing is in it. Only
+ * Removes the folder of a volume or snapshot whose intent a power cut took (no record, or an empty file of it) if nothing is in it. Only
  * rmdir is used on what could be data: a volume that lost its record by other means stays.
  *
  * @returns whether it is gone
  */
-export async function clearHollow(volumes: Directory, name: string): Promise<boolean> {
-  const directory = await volumes.openChild(name);
+export async function clearHollow(folder: Directory, name: string, recordName: string): Promise<boolean> {
+  const directory = await folder.openChild(name);
   try {
     for (const root of rootNames) if (!(await removeIfEmpty(directory, root))) return false;
     await removeTemporaries(directory);
@@ -28,5 +27,5 @@ export async function clearHollow(volumes: Directory, name: string): Promise<boo
   } finally {
     await directory.close();
   }
-  return removeIfEmpty(volumes, name);
+  return removeIfEmpty(folder, name);
 }

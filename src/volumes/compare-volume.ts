@@ -1,5 +1,7 @@
 import { parseClassParameters } from '../model/class-parameters.ts';
+import { parseMutableParameters, withChanges } from '../model/mutable-parameters.ts';
 import { formatBytes } from '../model/quantity.ts';
+import type { ContentSource } from '../model/volume.ts';
 import type { WantedVolume } from './plan-volume.ts';
 import type { VolumeRecord } from './record.ts';
 
@@ -10,7 +12,11 @@ import type { VolumeRecord } from './record.ts';
 export function differences(wanted: WantedVolume, record: VolumeRecord, poolName: string): readonly string[] {
   const { spec } = record;
   const { parameters: asked, range } = wanted;
-  const has = parseClassParameters(record.parameters);
+  // as it was asked for; what was modified since makes it no other volume
+  const has = withChanges(
+    parseClassParameters(record.parameters),
+    parseMutableParameters(record.mutable ?? {}),
+  );
   const lines: string[] = [];
   const compare = (
     what: string,
@@ -31,14 +37,16 @@ export function differences(wanted: WantedVolume, record: VolumeRecord, poolName
   if (wanted.fsType !== undefined) compare('file system', spec.fsType, wanted.fsType);
   if (asked.backend !== 'auto') compare('backend', spec.backend, asked.backend);
   if (asked.pool !== undefined) compare('pool', poolName, asked.pool);
-  compare('provisioning', spec.provisioning, asked.provisioning);
-  compare('limit', spec.limit, asked.limit);
+  compare('provisioning', has.provisioning, asked.provisioning);
+  compare('limit', has.limit, asked.limit);
   compare('mode', has.mode?.toString(8), asked.mode?.toString(8));
   compare('uid', has.uid, asked.uid);
   compare('gid', has.gid, asked.gid);
   compare('onDelete', has.onDelete, asked.onDelete);
   compare('scrub', has.scrub, asked.scrub);
   compare('sharing', has.sharing, asked.sharing);
+  compare('consistency', has.consistency, asked.consistency);
+  compare('source', describeSource(record.source), describeSource(wanted.source));
   if (record.claim !== undefined && wanted.claim !== undefined) {
     compare('claim', record.claim.uid, wanted.claim.uid);
   }
@@ -46,4 +54,10 @@ export function differences(wanted: WantedVolume, record: VolumeRecord, poolName
     compare('cluster', record.clusterUid, wanted.clusterUid);
   }
   return lines;
+}
+
+/** For people; unset: nothing, the volume begins empty. */
+export function describeSource(source: ContentSource | undefined): string | undefined {
+  if (source === undefined) return undefined;
+  return source.kind === 'snapshot' ? `snapshot ${source.snapshotId}` : `volume ${source.volumeId}`;
 }

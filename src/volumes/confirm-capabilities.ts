@@ -1,6 +1,6 @@
 import { parseClassParameters } from '../model/class-parameters.ts';
 import { isReason, StorageError } from '../model/errors.ts';
-import type { VolumeCapability } from '../model/volume.ts';
+import { limitKey, type VolumeCapability } from '../model/volume.ts';
 import { shapeOf } from './check-capabilities.ts';
 import type { VolumeRecord } from './record.ts';
 
@@ -38,7 +38,8 @@ export function whyDifferent(
   },
 ): string {
   for (const [key, value] of Object.entries(asked.volumeContext)) {
-    const own = poolContext[key];
+    // the PV says what the volume was made with; a VolumeAttributesClass may have changed it since
+    const own = key === limitKey ? undefined : poolContext[key];
     if (own !== undefined && own !== value) return `attribute ${key} is ${own}, not ${value}`;
   }
   if (Object.keys(asked.parameters).length === 0) return '';

@@ -6,10 +6,9 @@ import type { LocatedVolume } from './locate-volume.ts';
 import type { Pool } from './pool.ts';
 import type { InlineOwner } from './record.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
+import { usersOfVolume } from './users-of-volume.ts';
 import { poolUuidOf } from './volume-context.ts';
-
-/** Left to the caller for hearing our answer before its own deadline. */
-const marginMs = 1000;
+import { waitUntilRemoved } from './wait-until-removed.ts';
 
 /**
  * CSI DeleteVolume. The volume moves to its pool's trash, atomically, and the call waits until its last byte is gone,
@@ -33,6 +32,9 @@ export async function deleteVolume(
   const doing = `deleting volume ${volumeId}`;
   try {
     const taken = await environment.locks.run(volumeId, 'its deletion', async () => {
+      environment.holds.requireFree(volumeId);
+      // one that is still being copied from another: nothing of it was ever handed out
+      await environment.copies.cancel(volumeId);
       const inTrash = holderOf(environment.pools.open(), volumeId, poolUuid);
       const found = environment.pools.locate(volumeId, poolUuid);
       // Only where neither knows it is it worth looking for pools that are missing.
@@ -79,7 +81,7 @@ export async function moveToTrash(
   await pool.claimLinks.remove(record);
 }
 
-/** Makes sure that nobody uses the volume. A loop device that outlived a crash is let go, one that is staged is not. */
+/** Makes sure that nobody uses the volume. */
 async function letGo(
   environment: VolumeEnvironment,
   { pool, record }: LocatedVolume,
@@ -88,17 +90,7 @@ async function letGo(
   const { spec } = record;
   const backend = backendOf(environment, spec.backend);
   const place = pool.place(spec.id);
-  const staged = await environment.publications.liveAt(spec.id);
-  if (staged.length > 0)
-    throw inUse(
-      spec.id,
-      staged.map((publication) => publication.path),
-    );
-  let users = await backend.users(place, spec);
-  if (users.length > 0) {
-    await backend.release(place, spec, call.signal);
-    users = await backend.users(place, spec);
-  }
+  const users = await usersOfVolume(environment, { pool, record }, call);
   if (users.length > 0) throw inUse(spec.id, users);
   await backend.release(place, spec, call.signal);
 }
@@ -117,32 +109,4 @@ function inUse(volumeId: string, users: readonly string[]): StorageError {
     'in-use',
     `volume ${volumeId} is still in use: ${some}${more}; stop the pods that use it`,
   );
-}
-
-async function waitUntilRemoved(
-  { clock }: VolumeEnvironment,
-  pool: Pool,
-  volumeId: string,
-  call: CallContext,
-): Promise<void> {
-  const late = new AbortController();
-  const leftMs = call.deadlineMs === undefined ? undefined : call.deadlineMs - clock.nowMs();
-  const cancel =
-    leftMs === undefined
-      ? () => {}
-      : clock.after(Math.max(leftMs - marginMs, leftMs / 2, 0), () => {
-          late.abort();
-        });
-  try {
-    await pool.trash.whenRemoved(volumeId, AbortSignal.any([call.signal, late.signal]));
-  } catch (error) {
-    if (!late.signal.aborted) throw error;
-    throw new StorageError(
-      'still-removing',
-      `volume ${volumeId} is being removed from pool ${pool.name}; repeat the call`,
-      { cause: error },
-    );
-  } finally {
-    cancel();
-  }
 }

@@ -1,4 +1,5 @@
 import { StorageError } from '../model/errors.ts';
+import { describeEntry } from '../model/snapshot-id.ts';
 
 interface Holder {
   readonly doing: string;
@@ -55,7 +56,7 @@ export class KeyedLock {
 function busy(key: string, { doing }: Holder): StorageError {
   return new StorageError(
     'busy',
-    `volume ${key}: ${doing} is still running; repeat the call when it is over`,
+    `${describeEntry(key)}: ${doing} is still running; repeat the call when it is over`,
   );
 }
 

@@ -3,7 +3,9 @@ import { StorageError } from '../model/errors.ts';
 import { inLanes } from '../host/lanes.ts';
 import { isVolumeId } from '../model/volume-id.ts';
 import { poolUuidKey } from '../model/volume.ts';
+import { makeToken, readToken } from './page-token.ts';
 import type { Pool } from './pool.ts';
+import { withPoolCondition } from './pool-condition.ts';
 import type { VolumeRecord } from './record.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 import { driverVolumeOf } from './volume-context.ts';
@@ -11,8 +13,6 @@ import { driverVolumeOf } from './volume-context.ts';
 type Listing = { readonly id: string; readonly pool: Pool } & (
   { readonly record: VolumeRecord } | { readonly broken: StorageError }
 );
-
-const tokenPrefix = 'after:';
 
 /**
  * CSI ListVolumes: finished volumes of the pools that are there, in the order of their ids; pods' inline volumes are none of
@@ -28,7 +28,7 @@ export async function listVolumes(
   if (request.maxEntries < 0) {
     throw new StorageError('invalid-argument', `max_entries is ${request.maxEntries}; it is 0 or more`);
   }
-  const after = request.startingToken === '' ? '' : readToken(request.startingToken);
+  const after = readToken(request.startingToken, isVolumeId);
   const rest = environment.pools
     .open()
     .flatMap(listingsOf)
@@ -72,7 +72,8 @@ export async function describe(
   try {
     const condition = await backend.condition(pool.place(record.spec.id), record.spec);
     if (!isThere()) return undefined;
-    return listedOf(environment, pool, record, condition);
+    const whole = await withPoolCondition(pool, environment.pools.open(), record.spec, condition);
+    return listedOf(environment, pool, record, whole);
   } catch (error) {
     // on its way to the trash, it may still be in the records
     if (!isThere() || environment.locks.holds(id)) return undefined;
@@ -108,20 +109,4 @@ function listingsOf(pool: Pool): Listing[] {
   }
   for (const [id, broken] of pool.records.allBroken()) listings.push({ id, pool, broken });
   return listings;
-}
-
-function makeToken(id: string): string {
-  return Buffer.from(`${tokenPrefix}${id}`).toString('base64url');
-}
-
-function readToken(token: string): string {
-  const text = Buffer.from(token, 'base64url').toString();
-  const id = text.slice(tokenPrefix.length);
-  if (!text.startsWith(tokenPrefix) || makeToken(id) !== token || !isVolumeId(id)) {
-    throw new StorageError(
-      'bad-token',
-      `page token ${JSON.stringify(token.slice(0, 80))} was not given out here; start over`,
-    );
-  }
-  return id;
 }

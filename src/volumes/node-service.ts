@@ -1,5 +1,4 @@
 import type { CallContext, VolumeCondition } from '../model/csi-driver.ts';
-import { StorageError } from '../model/errors.ts';
 import {
   isInlinePublish,
   type NodeDriver,
@@ -14,10 +13,10 @@ import type { InlineEnvironment, InlineSettings } from './inline-environment.ts'
 import { publishInline } from './inline-publish.ts';
 import { sweepInline } from './inline-sweep.ts';
 import { unpublishEither } from './inline-unpublish.ts';
-import { hostTargets, requireVolumeId, type NodeEnvironment, type TargetWords } from './node-environment.ts';
-import { publishedPath } from './publications.ts';
+import { hostTargets, type NodeEnvironment, type TargetWords } from './node-environment.ts';
+import { withPoolCondition } from './pool-condition.ts';
 import { publishVolume } from './publish-volume.ts';
-import { canBeOurs } from './recognise-mount.ts';
+import { requirePublished } from './require-published.ts';
 import { stageVolume, unstageVolume } from './stage-volume.ts';
 import { Turns } from './turns.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
@@ -84,28 +83,15 @@ export class NodeService implements NodeDriver {
     readonly volumeId: string;
     readonly volumePath: string;
   }): Promise<{ readonly usage: readonly UsageEntry[]; readonly condition: VolumeCondition }> {
-    const { volumeId, volumePath } = request;
-    requireVolumeId(volumeId);
-    if (volumePath === '') throw new StorageError('invalid-argument', 'no volume path is given; name one');
-    const { pools, publications } = this.#environment;
-    const found = pools.locate(volumeId);
-    if (found === undefined || found.record.state !== 'ready') {
-      throw new StorageError('volume-not-found', `volume ${volumeId} is not on this node`);
-    }
-    const path = volumePath.startsWith('/') ? await publishedPath(volumePath) : volumePath;
-    const mount = await publications.mountAt(path);
-    const isOurs =
-      publications.at(path)?.volumeId === volumeId || (mount !== undefined && canBeOurs(mount, volumeId));
-    if (mount === undefined || !isOurs) {
-      throw new StorageError('path-not-found', `volume ${volumeId} is not published at ${volumePath}`);
-    }
-    const { spec } = found.record;
+    const { pool, record } = await requirePublished(this.#environment, request);
+    const { spec } = record;
     const backend = backendOf(this.#environment, spec.backend);
-    const place = found.pool.place(spec.id);
+    const place = pool.place(spec.id);
     const [usage, condition] = await Promise.all([
-      backend.usage(place, spec, volumePath),
+      backend.usage(place, spec, request.volumePath),
       backend.condition(place, spec),
     ]);
-    return { usage, condition };
+    const { pools } = this.#environment;
+    return { usage, condition: await withPoolCondition(pool, pools.open(), spec, condition) };
   }
 }

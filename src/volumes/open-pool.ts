@@ -23,6 +23,7 @@ import type { KnownPools } from './known-pools.ts';
 import { Pool } from './pool.ts';
 import { createMarker, decideMarker, readMarker } from './pool-marker.ts';
 import { RecordStore } from './record-store.ts';
+import { SnapshotStore } from './snapshot-store.ts';
 import { recoverPool } from './recover.ts';
 import { Trash } from './trash.ts';
 
@@ -79,21 +80,33 @@ export async function openPool(
     const uuid = await identify(root, config, known, isTaken, services);
     await removeTemporaries(root);
     const volumes = await keep(root.ensureChild('volumes', 0o700));
+    const snapshots = await keep(root.ensureChild('snapshots', 0o700));
     const byClaim = await keep(root.ensureChild('by-claim', 0o700));
     const log = services.log.child({ pool: config.name });
     const records = new RecordStore(volumes);
-    trash = trashOf(root, config.name, services, log);
+    const snapshotRecords = new SnapshotStore(snapshots);
+    const hasCopies = (): boolean => snapshotRecords.size > 0 || records.copied > 0;
+    trash = trashOf(root, config.name, { services, log, hasCopies });
     const statPool = services.statFileSystem ?? statFileSystem;
     const { clock } = services;
-    const images = new AllocatedImages({ records, pathOf: (id) => volumes.pathOf(id), clock, log });
+    const images = new AllocatedImages({
+      records,
+      pathOf: (id) => volumes.pathOf(id),
+      hasCopies,
+      clock,
+      log,
+      signal: services.signal,
+    });
     const pool = new Pool({
       config,
       uuid,
       identity: await identityOf(root),
       root,
       volumes,
+      snapshots,
       byClaim,
       records,
+      snapshotRecords,
       claimLinks: new ClaimLinks(byClaim, log),
       trash,
       images,
@@ -175,8 +188,13 @@ async function identify(
   return marker.uuid;
 }
 
-function trashOf(root: Directory, poolName: string, services: PoolServices, log: Log): Trash {
-  const { pace, metrics, clock, signal, backends } = services;
+function trashOf(
+  root: Directory,
+  poolName: string,
+  parts: { readonly services: PoolServices; readonly log: Log; readonly hasCopies: () => boolean },
+): Trash {
+  const { log, hasCopies } = parts;
+  const { pace, metrics, clock, signal, backends } = parts.services;
   return new Trash({
     pool: root,
     poolName,
@@ -185,9 +203,17 @@ function trashOf(root: Directory, poolName: string, services: PoolServices, log:
     metrics,
     clock,
     signal,
+    hasCopies,
     beforeRemove: async (entryPath, record, signal) => {
       const backend = backends.find((candidate) => candidate.name === record?.spec.backend);
       if (record !== undefined) await backend?.release({ path: entryPath }, record.spec, signal);
+    },
+    discard: async (entryPath, record, signal) => {
+      for (const backend of backends) {
+        // whose it was is not known without a record; what is not its own kind, a backend leaves alone
+        const mayBeIts = record === undefined || record.spec.backend === backend.name;
+        if (mayBeIts) await backend.discard?.({ path: entryPath }, signal);
+      }
     },
   });
 }

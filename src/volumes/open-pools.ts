@@ -2,8 +2,10 @@ import type { PoolConfig } from '../config/config.ts';
 import { openOrMake } from '../host/path-facts.ts';
 import { isReason, messageOf, StorageError } from '../model/errors.ts';
 import { Listeners } from '../model/listeners.ts';
+import { describeEntry } from '../model/snapshot-id.ts';
 import type { PoolTrouble } from '../model/volume-ledger.ts';
 import { KnownPools } from './known-pools.ts';
+import { locateSnapshot, type LocatedSnapshot } from './locate-snapshot.ts';
 import { locateVolume, type LocatedVolume } from './locate-volume.ts';
 import { isHeldElsewhere, openPool, type PoolServices } from './open-pool.ts';
 import type { Pool } from './pool.ts';
@@ -116,6 +118,23 @@ export class Pools {
     return late;
   }
 
+  /**
+   * Finds a snapshot as `find` does a volume.
+   *
+   * @throws StorageError 'pool-unavailable'; 'data-loss' where its record cannot be read
+   */
+  async findSnapshot(snapshotId: string): Promise<LocatedSnapshot | undefined> {
+    const found = locateSnapshot(this.open(), snapshotId);
+    if (found !== undefined) {
+      await this.check(found.pool);
+      return found;
+    }
+    await this.usable();
+    const late = locateSnapshot(this.open(), snapshotId);
+    if (late === undefined) this.#assertNowhere(snapshotId, undefined);
+    return late;
+  }
+
   /** Calls back when the last byte of a deleted volume is gone, whichever pool it was in. */
   onRemoved(listener: (id: string) => void): () => void {
     return this.#removed.add(listener);
@@ -129,20 +148,20 @@ export class Pools {
     await this.#known.close();
   }
 
-  #assertNowhere(volumeId: string, poolUuid: string | undefined): void {
+  #assertNowhere(id: string, poolUuid: string | undefined): void {
     if (this.open().some((pool) => pool.uuid === poolUuid)) return;
     const missing = this.unavailable();
     if (poolUuid !== undefined) {
       const known = this.#known.isKnown(poolUuid) ? 'has seen, but has not now' : 'does not know';
       throw new StorageError(
         'pool-unavailable',
-        `volume ${volumeId} lies in pool ${poolUuid}, which this node ${known}${because(missing)}; mount and configure it`,
+        `${describeEntry(id)} lies in pool ${poolUuid}, which this node ${known}${because(missing)}; mount and configure it`,
       );
     }
     if (missing.length > 0) {
       throw new StorageError(
         'pool-unavailable',
-        `volume ${volumeId} may lie in a pool that is missing${because(missing)}`,
+        `${describeEntry(id)} may lie in a pool that is missing${because(missing)}`,
       );
     }
   }

@@ -1,9 +1,14 @@
-import type { Backend } from '../backends/backend.ts';
 import { StorageError } from '../model/errors.ts';
 import { formatBytes } from '../model/quantity.ts';
-import type { VolumeSpec } from '../model/volume.ts';
+import type { BackendName, VolumeSpec } from '../model/volume.ts';
 import type { SpaceFacts } from './capacity.ts';
-import { chooseBackend, noBackendError, type BackendOffer, type BackendRefusal } from './choose-backend.ts';
+import {
+  chooseBackend,
+  noBackendError,
+  type BackendOffer,
+  type BackendRefusal,
+  type BackendWish,
+} from './choose-backend.ts';
 import { measure, readDisk, type DiskReading, type MeasuredSpace } from './measure-space.ts';
 import type { Pools } from './open-pools.ts';
 import { specOf, type WantedVolume } from './plan-volume.ts';
@@ -43,16 +48,7 @@ export function candidatesFor(
     const why = missing.map((pool) => `pool ${pool.name}: ${pool.why}`).join('; ');
     throw new StorageError('pool-unavailable', why === '' ? 'this node has no pools; configure one' : why);
   }
-  const { backend, limit, provisioning, onDelete, scrub } = wanted.parameters;
-  const { accessType, fsType } = wanted;
-  const wish = {
-    backend,
-    limit,
-    provisioning,
-    accessType,
-    ...(fsType === undefined ? {} : { fsType }),
-    ...(onDelete === 'scrub' ? { scrub } : {}),
-  };
+  const wish = wishOf(wanted);
   const candidates: Candidate[] = [];
   const refusals = new Map<string, BackendRefusal>();
   for (const pool of open) {
@@ -64,14 +60,31 @@ export function candidatesFor(
   return candidates;
 }
 
+/** What of a request decides which backend can serve it. */
+export function wishOf({
+  parameters,
+  accessType,
+  fsType,
+}: Pick<WantedVolume, 'parameters' | 'accessType' | 'fsType'>): BackendWish {
+  const { backend, limit, provisioning, onDelete, scrub } = parameters;
+  return {
+    backend,
+    limit,
+    provisioning,
+    accessType,
+    ...(fsType === undefined ? {} : { fsType }),
+    ...(onDelete === 'scrub' ? { scrub } : {}),
+  };
+}
+
 /** The largest volume of the wanted kind that this pool could make now, or ever. */
 export function roomFor(
   provisioning: 'thin' | 'thick',
-  offer: BackendOffer,
+  backend: BackendName,
   space: MeasuredSpace,
 ): { readonly nowBytes: bigint; readonly everBytes: bigint } {
   const isThick = provisioning === 'thick';
-  const most = offer.name === 'loopback' ? largestImageBytes : undefined;
+  const most = backend === 'loopback' ? largestImageBytes : undefined;
   const least = (bytes: bigint): bigint => (most !== undefined && bytes > most ? most : bytes);
   return {
     nowBytes: least(isThick ? space.thickBytes : space.thinBytes),
@@ -82,6 +95,13 @@ export function roomFor(
 /** Reads the candidates' disks, for `choosePlacement`. */
 export function readDisks(candidates: readonly Candidate[]): Promise<readonly DiskReading[]> {
   return Promise.all(candidates.map(({ pool }) => readDisk(pool)));
+}
+
+/** What making a volume takes of its pool's disk before anything is written to it, and whose shape it has. */
+export interface Making {
+  readonly upFrontBytes: (offer: BackendOffer, spec: VolumeSpec) => bigint;
+  /** unset: it begins empty */
+  readonly source?: VolumeSpec;
 }
 
 /**
@@ -95,7 +115,7 @@ export function choosePlacement(
   candidates: readonly Candidate[],
   disks: readonly DiskReading[],
   pools: Pick<Pools, 'open' | 'unavailable'>,
-  backendOf: (offer: BackendOffer) => Backend,
+  making: Making,
 ): Placement {
   const { provisioning } = wanted.parameters;
   let best: (Placement & { readonly nowBytes: bigint }) | undefined;
@@ -106,10 +126,10 @@ export function choosePlacement(
     const disk = disks[index];
     if (disk === undefined) continue;
     const { pool, offer } = candidate;
-    const spec = specOf(wanted, offer);
+    const spec = specOf(wanted, offer, making.source);
     const space = measure(pool, disk, pools.open());
-    const room = roomFor(provisioning, offer, space);
-    const upFront = provisioning === 'thick' ? 0n : backendOf(offer).initialBytes(spec);
+    const room = roomFor(provisioning, offer.name, space);
+    const upFront = provisioning === 'thick' ? 0n : making.upFrontBytes(offer, spec);
     wantedBytes = spec.sizeBytes;
     if (spec.sizeBytes <= room.everBytes) isPossible = true;
     if (spec.sizeBytes > room.nowBytes || upFront > space.facts.availableBytes) {

@@ -2,8 +2,16 @@ import type { BackendFeatures } from '../backends/backend.ts';
 import { metadataKeys, parseClassParameters, type ClassParameters } from '../model/class-parameters.ts';
 import type { CreateVolumeRequest } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
+import { parseMutableParameters, withChanges } from '../model/mutable-parameters.ts';
 import { formatBytes, maxInt64 } from '../model/quantity.ts';
-import type { BackendName, CapacityRange, ClaimRef, FsType, VolumeSpec } from '../model/volume.ts';
+import type {
+  BackendName,
+  CapacityRange,
+  ClaimRef,
+  ContentSource,
+  FsType,
+  VolumeSpec,
+} from '../model/volume.ts';
 import { volumeIdOf, type VolumeId } from '../model/volume-id.ts';
 import { blockBytes, ceilToBlock, floorToBlock } from './capacity.ts';
 import { shapeOf, type CapabilityShape } from './check-capabilities.ts';
@@ -16,6 +24,10 @@ export interface WantedVolume extends CapabilityShape {
   readonly parameters: ClassParameters;
   /** as given, without what the provisioner adds about the claim */
   readonly classParameters: Readonly<Record<string, string>>;
+  /** of a VolumeAttributesClass, as given; `parameters` has them already */
+  readonly mutable?: Readonly<Record<string, string>>;
+  /** unset: the volume begins empty */
+  readonly source?: ContentSource;
   readonly claim?: ClaimRef;
   readonly clusterUid?: string;
 }
@@ -47,13 +59,9 @@ export function readCreateRequest(request: CreateVolumeRequest): WantedVolume {
       `volume ${name}: no capabilities are named; name at least one`,
     );
   }
-  if (request.contentSource !== undefined) {
-    throw new StorageError(
-      'unsupported-capability',
-      `volume ${name}: snapshots and clones are not offered; ask for an empty volume`,
-    );
-  }
-  const parameters = parseClassParameters(request.parameters);
+  const source = sourceOf(request);
+  const mutable = request.mutableParameters ?? {};
+  const parameters = withChanges(parseClassParameters(request.parameters), parseMutableParameters(mutable));
   const shape = shapeOf(capabilities, parameters.sharing);
   checkRange(name, request.capacityRange);
   const claim = claimOf(request);
@@ -68,23 +76,35 @@ export function readCreateRequest(request: CreateVolumeRequest): WantedVolume {
     range: request.capacityRange,
     parameters,
     classParameters: withoutMetadata(request.parameters),
+    ...(Object.keys(mutable).length === 0 ? {} : { mutable }),
+    ...(source === undefined ? {} : { source }),
     ...(claim === undefined ? {} : { claim }),
     ...(clusterUid === undefined || clusterUid === '' ? {} : { clusterUid }),
   };
 }
 
-/** The exact shape, once a backend is chosen. @throws StorageError 'size-out-of-range' */
+/**
+ * The exact shape, once a backend is chosen.
+ *
+ * @param source the shape of what it is made from; unset: it begins empty
+ * @throws StorageError 'size-out-of-range'
+ */
 export function specOf(
   wanted: WantedVolume,
   backend: { readonly name: BackendName; readonly features: BackendFeatures },
+  source?: VolumeSpec,
 ): VolumeSpec {
-  const fsType = wanted.accessType === 'mount' ? (wanted.fsType ?? backend.features.fsTypes[0]) : undefined;
+  const own = source?.fsType ?? wanted.fsType ?? backend.features.fsTypes[0];
+  const fsType = wanted.accessType === 'mount' ? own : undefined;
   const { mode, uid, gid, provisioning, limit } = wanted.parameters;
   return {
     id: wanted.id,
     backend: backend.name,
     accessType: wanted.accessType,
-    sizeBytes: sizeOf(wanted.name, wanted.range, smallestSize(fsType)),
+    sizeBytes:
+      source === undefined
+        ? sizeOf(wanted.name, wanted.range, smallestSize(fsType))
+        : copySize(wanted, source, smallestSize(fsType)),
     ...(fsType === undefined ? {} : { fsType }),
     provisioning,
     limit,
@@ -114,7 +134,22 @@ function sizeOf(name: string, range: CapacityRange, smallest: bigint): bigint {
   return size;
 }
 
-function checkRange(name: string, { requiredBytes, limitBytes }: CapacityRange): void {
+/** A copy's: the source's where none is named, and never less. */
+function copySize({ name, range }: WantedVolume, source: VolumeSpec, smallest: bigint): bigint {
+  const { requiredBytes, limitBytes } = range;
+  const size =
+    requiredBytes === 0n && (limitBytes === 0n || limitBytes >= source.sizeBytes)
+      ? source.sizeBytes
+      : sizeOf(name, range, smallest);
+  if (size >= source.sizeBytes) return size;
+  throw outOfRange(
+    `volume ${name} is asked with ${formatBytes(size)}, its source has ${formatBytes(source.sizeBytes)}; ` +
+      'ask for at least as much',
+  );
+}
+
+/** @throws StorageError 'size-out-of-range' for a range that no volume can be in */
+export function checkRange(name: string, { requiredBytes, limitBytes }: CapacityRange): void {
   if (requiredBytes < 0n || limitBytes < 0n) {
     throw outOfRange(`volume ${name}: sizes ${requiredBytes} and ${limitBytes} cannot be negative`);
   }
@@ -141,6 +176,17 @@ function agreedFsType(
     );
   }
   return asked ?? ofClass;
+}
+
+function sourceOf({ name, contentSource }: CreateVolumeRequest): ContentSource | undefined {
+  if (contentSource === undefined) return undefined;
+  const { kind } = contentSource;
+  const id = kind === 'snapshot' ? contentSource.snapshotId : contentSource.volumeId;
+  if (id !== '') return contentSource;
+  throw new StorageError(
+    'invalid-argument',
+    `volume ${name}: its source is a ${kind} without an id; name it`,
+  );
 }
 
 /** The claim behind a request, where the provisioner told us, or the name gives its uid away. */

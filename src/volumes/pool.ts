@@ -4,12 +4,14 @@ import type { Directory } from '../host/directory.ts';
 import { identityAt, writability, type Identity } from '../host/path-facts.ts';
 import type { FileSystemStatus } from '../host/statfs.ts';
 import { StorageError } from '../model/errors.ts';
+import type { SnapshotId } from '../model/snapshot-id.ts';
 import type { VolumeId } from '../model/volume-id.ts';
 import type { AllocatedImages } from './allocated-images.ts';
 import type { BackendOffer } from './choose-backend.ts';
 import type { ClaimLinks } from './claim-links.ts';
 import { markerName } from './pool-marker.ts';
 import type { RecordStore } from './record-store.ts';
+import type { SnapshotStore } from './snapshot-store.ts';
 import type { Trash } from './trash.ts';
 
 /** The parts of an opened pool, made by `openPool`. */
@@ -19,8 +21,10 @@ export interface PoolParts {
   readonly identity: Identity;
   readonly root: Directory;
   readonly volumes: Directory;
+  readonly snapshots: Directory;
   readonly byClaim: Directory;
   readonly records: RecordStore;
+  readonly snapshotRecords: SnapshotStore;
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
   readonly images: AllocatedImages;
@@ -36,13 +40,17 @@ export class Pool {
   readonly config: PoolConfig;
   readonly uuid: string;
   readonly volumes: Directory;
+  readonly snapshots: Directory;
   readonly records: RecordStore;
+  readonly snapshotRecords: SnapshotStore;
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
   /** what each backend can do here, as probed */
   readonly offers: readonly BackendOffer[];
   /** overwriting a file here writes new blocks and leaves the old ones */
   readonly isCopyOnWrite: boolean;
+  /** whether a limit counts that holds only who does not set out to get around it */
+  readonly trustsTenants: boolean;
   /** pools of the same one share its space */
   readonly fileSystemId: string;
   /** sizes of thick volumes in the making: allocated soon, and not yet missing from what the disk says is free */
@@ -58,11 +66,14 @@ export class Pool {
     this.config = parts.config;
     this.uuid = parts.uuid;
     this.volumes = parts.volumes;
+    this.snapshots = parts.snapshots;
     this.records = parts.records;
+    this.snapshotRecords = parts.snapshotRecords;
     this.claimLinks = parts.claimLinks;
     this.trash = parts.trash;
     this.offers = parts.offers;
     this.isCopyOnWrite = parts.isCopyOnWrite;
+    this.trustsTenants = parts.config.tenants === 'trusted';
     this.fileSystemId = parts.fileSystemId;
   }
 
@@ -71,9 +82,13 @@ export class Pool {
     return { path: this.volumes.pathOf(id) };
   }
 
-  /** Everything promised here: volumes, those in the making, and what still lies in the trash. */
+  snapshotPlace(id: SnapshotId): VolumePlace {
+    return { path: this.snapshots.pathOf(id) };
+  }
+
+  /** Everything promised here: volumes, those in the making, what snapshots pin, and what still lies in the trash. */
   promisedBytes(): bigint {
-    return this.records.promisedBytes + this.trash.usedBytes();
+    return this.records.promisedBytes + this.snapshotRecords.pinnedBytes + this.trash.usedBytes();
   }
 
   /** Has the accounting learn, a little later, what images have taken of their promises. */
@@ -124,7 +139,7 @@ export class Pool {
   /** Stops background work and lets go of the disk, so that it can be unmounted. */
   async close(): Promise<void> {
     await this.trash.stop();
-    await Promise.all([this.#parts.byClaim.close(), this.volumes.close()]);
+    await Promise.all([this.#parts.byClaim.close(), this.volumes.close(), this.snapshots.close()]);
     await this.#parts.root.close();
   }
 

@@ -1,11 +1,11 @@
 import type { Directory } from '../host/directory.ts';
 import { touchFile } from '../host/entries.ts';
-import { readIfPresent, temporaryPrefix, writeDurably } from '../host/durable-file.ts';
-import { isReason, StorageError } from '../model/errors.ts';
-import { isVolumeId, type VolumeId } from '../model/volume-id.ts';
-import { inLanes } from '../host/lanes.ts';
-import { isMadeBeforeCommit } from './clear-hollow.ts';
+import { writeDurably } from '../host/durable-file.ts';
+import { StorageError } from '../model/errors.ts';
+import type { VolumeId } from '../model/volume-id.ts';
 import { formatRecord, parseRecord, recordName, type VolumeRecord } from './record.ts';
+import { scanRecords, type RecordKind, type ScanReport } from './scan-records.ts';
+import { UnwrittenSpace } from './unwritten-space.ts';
 
 /**
  * An empty file beside the record, there once a PV was seen. A file of its own, since it can be made without an fsync:
@@ -14,14 +14,6 @@ import { formatRecord, parseRecord, recordName, type VolumeRecord } from './reco
 export const acknowledgedName = 'acknowledged';
 /** Likewise, once the volume is staged for the first time; that mark is flushed, since data may follow. */
 export const usedName = 'used';
-
-/** What a scan found besides sound records. */
-export interface ScanReport {
-  /** directories in which no record was ever committed, by all that can be seen from above; also among the broken */
-  readonly hollow: readonly string[];
-  /** directories in which a crash left unfinished files */
-  readonly withUnfinished: readonly string[];
-}
 
 /**
  * The records of one pool: files beside the data, and an index of them in memory, by id and by name.
@@ -35,8 +27,10 @@ export class RecordStore {
   readonly #broken = new Map<string, StorageError>();
   readonly #idByName = new Map<string, VolumeId>();
   #promisedBytes = 0n;
-  readonly #allocatedById = new Map<string, bigint>();
-  #unwrittenBytes = 0n;
+  readonly #unwritten = new UnwrittenSpace();
+  #reservedUnwrittenBytes = 0n;
+  #sharingNotes = 0;
+  #copied = 0;
 
   constructor(volumes: Directory) {
     this.#volumes = volumes;
@@ -72,46 +66,99 @@ export class RecordStore {
     return this.#promisedBytes;
   }
 
-  /** What thin images were promised and have not taken from the disk, as of the last looks at them. */
+  /** What images may yet take from the disk, as of the last looks at them. */
   get unwrittenBytes(): bigint {
-    return this.#unwrittenBytes;
+    return this.#unwritten.totalBytes + this.#reservedUnwrittenBytes;
   }
 
   /** Notes how much of an image lies on the disk. One that was never looked at counts as unwritten. */
   noteAllocated(id: string, allocatedBytes: bigint): void {
-    const record = this.#records.get(id);
-    if (record === undefined || !isThinImage(record)) return;
-    this.#unwrittenBytes -= unwritten(record, this.#allocatedById.get(id));
-    this.#allocatedById.set(id, allocatedBytes);
-    this.#unwrittenBytes += unwritten(record, allocatedBytes);
+    this.#unwritten.noteAllocated(id, allocatedBytes);
+  }
+
+  /** Notes how many of an image's bytes others have too, as after a snapshot or clone of it, and of it itself where it is one. */
+  noteShared(id: string, sharedBytes: bigint): void {
+    this.#unwritten.noteShared(id, sharedBytes);
+    this.#sharingNotes += 1;
+  }
+
+  /** How often it was noted, of any: whoever measured may have been overtaken by a copy. */
+  get sharingNotes(): number {
+    return this.#sharingNotes;
+  }
+
+  /** How many were made of another volume or a snapshot. */
+  get copied(): number {
+    return this.#copied;
+  }
+
+  /** What was last noted. */
+  sharedBytes(id: string): bigint {
+    return this.#unwritten.sharedBytes(id);
   }
 
   /** In memory only: what a reservation, a commit or an acknowledgement changes. */
   put(record: VolumeRecord): void {
-    const allocatedBytes = this.#allocatedById.get(record.spec.id);
-    this.forget(record.spec.id);
+    this.#drop(record.spec.id);
     this.#records.set(record.spec.id, record);
     this.#idByName.set(record.name, record.spec.id);
     this.#promisedBytes += record.spec.sizeBytes;
-    this.#unwrittenBytes += unwritten(record, undefined);
-    if (allocatedBytes !== undefined) this.noteAllocated(record.spec.id, allocatedBytes);
+    if (record.source !== undefined) this.#copied += 1;
+    this.#unwritten.put(record.spec);
+  }
+
+  /**
+   * Counts what a volume is about to be promised beyond its record, in memory and at once. The returned function takes it back, once
+   * the record says it too, or the attempt has failed.
+   */
+  reserve(record: VolumeRecord, addedBytes: bigint): () => void {
+    const unwrittenBytes = isThinImage(record) ? addedBytes : 0n;
+    this.#promisedBytes += addedBytes;
+    this.#reservedUnwrittenBytes += unwrittenBytes;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#promisedBytes -= addedBytes;
+      this.#reservedUnwrittenBytes -= unwrittenBytes;
+    };
   }
 
   /** In memory only: the volume is gone, or was never made. */
   forget(id: string): void {
+    this.#drop(id);
+    this.#unwritten.forget(id);
+  }
+
+  #drop(id: string): void {
     this.#broken.delete(id);
     const record = this.#records.get(id);
     if (record === undefined) return;
     this.#records.delete(id);
     this.#idByName.delete(record.name);
     this.#promisedBytes -= record.spec.sizeBytes;
-    this.#unwrittenBytes -= unwritten(record, this.#allocatedById.get(id));
-    this.#allocatedById.delete(id);
+    if (record.source !== undefined) this.#copied -= 1;
   }
 
   /** Writes a record into the volume's directory. Durable when it resolves; a crash leaves the old one or the new one. */
   async write(directory: Directory, record: VolumeRecord): Promise<void> {
     await writeDurably(directory, recordName, formatRecord(record));
+  }
+
+  /**
+   * Changes a volume's record, on the disk and then in memory; its lock is the caller's to hold. What is noted of the volume
+   * meanwhile stays noted.
+   */
+  async change(id: VolumeId, change: (record: VolumeRecord) => VolumeRecord): Promise<void> {
+    const before = this.#records.get(id);
+    if (before === undefined) throw new StorageError('volume-not-found', `volume ${id} is not on this node`);
+    const directory = await this.#volumes.openChild(id);
+    try {
+      await this.write(directory, change(before));
+    } finally {
+      await directory.close();
+    }
+    this.put(change(this.#records.get(id) ?? before));
   }
 
   /**
@@ -152,74 +199,26 @@ export class RecordStore {
   }
 
   /** Reads every record into the index. Never changes anything on disk. */
-  async scan(): Promise<ScanReport> {
-    const hollow: string[] = [];
-    const withUnfinished: string[] = [];
-    await inLanes(await this.#volumes.names(), 32, async (name) => {
-      const found = await this.#look(name);
-      if (found.hasUnfinished) withUnfinished.push(name);
-      if (found.isHollow) hollow.push(name);
-      if (found.record instanceof StorageError) this.#broken.set(name, found.record);
+  scan(): Promise<ScanReport> {
+    return scanRecords(this.#volumes, volumeKind, (name, found) => {
+      if ('broken' in found) this.#broken.set(name, found.broken);
       else this.put(found.record);
     });
-    return { hollow, withUnfinished };
-  }
-
-  async #look(name: string): Promise<{
-    readonly record: VolumeRecord | StorageError;
-    readonly hasUnfinished: boolean;
-    readonly isHollow: boolean;
-  }> {
-    const path = this.#volumes.pathOf(name);
-    let hasUnfinished = false;
-    let isHollow = false;
-    let directory: Directory | undefined;
-    try {
-      directory = await this.#volumes.openChild(name);
-      const names = await directory.names();
-      hasUnfinished = names.some((file) => file.startsWith(temporaryPrefix));
-      const text = await readIfPresent(directory, recordName);
-      isHollow = (text ?? '') === '' && names.every(isMadeBeforeCommit);
-      const record = this.#parse(name, path, text);
-      const used = names.includes(usedName);
-      const acknowledged = record.acknowledged || used || names.includes(acknowledgedName);
-      return { record: { ...record, acknowledged, used }, hasUnfinished, isHollow };
-    } catch (error) {
-      const broken = new StorageError(
-        'data-loss',
-        `${path} is not a volume's directory; look at it by hand`,
-        { cause: error },
-      );
-      return { record: isReason(error, 'data-loss') ? error : broken, hasUnfinished, isHollow };
-    } finally {
-      await directory?.close();
-    }
-  }
-
-  #parse(name: string, path: string, text: string | undefined): VolumeRecord {
-    if (text === undefined) {
-      throw new StorageError(
-        'data-loss',
-        `${path} has data and no ${recordName}; restore the record or move the data away`,
-      );
-    }
-    const record = parseRecord(text, `${path}/${recordName}`);
-    if (!isVolumeId(name) || record.spec.id !== name) {
-      throw new StorageError(
-        'data-loss',
-        `${path}/${recordName} is the record of ${record.spec.id}; put it back where it belongs`,
-      );
-    }
-    return record;
   }
 }
+
+const volumeKind: RecordKind<VolumeRecord> = {
+  recordName,
+  noun: 'volume',
+  parse: (text, path, names) => {
+    const record = parseRecord(text, path);
+    const used = names.includes(usedName);
+    return { ...record, acknowledged: record.acknowledged || used || names.includes(acknowledgedName), used };
+  },
+  idOf: ({ spec }) => spec.id,
+};
 
 /** Whether the volume takes its space when it is written; a thick one has it, a directory is not told from its pool. */
 export function isThinImage({ spec }: VolumeRecord): boolean {
   return spec.backend === 'loopback' && spec.provisioning === 'thin';
-}
-
-function unwritten(record: VolumeRecord, allocatedBytes = 0n): bigint {
-  if (!isThinImage(record) || allocatedBytes >= record.spec.sizeBytes) return 0n;
-  return record.spec.sizeBytes - allocatedBytes;
 }

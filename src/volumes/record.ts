@@ -1,7 +1,14 @@
 import type { ScrubMethod } from '../model/class-parameters.ts';
 import { StorageError } from '../model/errors.ts';
-import { backendNames, type ClaimRef, type VolumeSpec } from '../model/volume.ts';
+import {
+  consistencies,
+  type ClaimRef,
+  type Consistency,
+  type ContentSource,
+  type VolumeSpec,
+} from '../model/volume.ts';
 import { FieldReader } from './field-reader.ts';
+import { readClaim, readSpec, specFields } from './spec-fields.ts';
 
 /** Name of the record inside a volume's directory. */
 export const recordName = 'volume.json';
@@ -17,7 +24,7 @@ export interface InlineOwner {
 
 /**
  * What is known of one volume, kept beside its data as JSON that a person can read and mend.
- * It changes on create, on a change of state and when its PV is first seen; what is mounted is never written here.
+ * It changes on create, on growth and modification, and when its PV is first seen; what is mounted is never written here.
  */
 export interface VolumeRecord {
   readonly schema: 1;
@@ -28,6 +35,8 @@ export interface VolumeRecord {
   readonly spec: VolumeSpec;
   /** of the class, as given, without what the provisioner adds about the claim */
   readonly parameters: Readonly<Record<string, string>>;
+  /** of the VolumeAttributesClass that it was made with, as given; what counts now is what the spec and the fields below say */
+  readonly mutable?: Readonly<Record<string, string>>;
   readonly onDelete: 'delete' | 'scrub';
   readonly scrub: ScrubMethod;
   readonly sharing: 'none' | 'node';
@@ -36,6 +45,10 @@ export interface VolumeRecord {
   readonly clusterUid?: string;
   /** set for a volume that goes with its pod; it never has a PV */
   readonly inline?: InlineOwner;
+  /** whose data it began with; unset: it began empty */
+  readonly source?: ContentSource;
+  /** how sure that copy was; unset while it is being made */
+  readonly consistency?: Consistency;
   readonly createdAtMs: number;
   /** whether a PV of it was ever seen; such a volume is never swept */
   readonly acknowledged: boolean;
@@ -45,15 +58,7 @@ export interface VolumeRecord {
 
 /** The record as the file has it: bytes as decimal text, the mode as octal text. */
 export function formatRecord(record: VolumeRecord): string {
-  const { sizeBytes, mode, ...spec } = record.spec;
-  const written = {
-    ...record,
-    spec: {
-      ...spec,
-      sizeBytes: sizeBytes.toString(),
-      ...(mode === undefined ? {} : { mode: mode.toString(8).padStart(4, '0') }),
-    },
-  };
+  const written = { ...record, spec: specFields(record.spec) };
   return `${JSON.stringify(written, undefined, 2)}\n`;
 }
 
@@ -72,26 +77,37 @@ export function parseRecord(text: string, path: string): VolumeRecord {
       `record ${path} has schema ${schema}, this version reads 1; upgrade loam`,
     );
   }
-  const claim = fields.optionalObject('claim');
+  const claim = readClaim(fields);
   const clusterUid = fields.optionalText('clusterUid');
   const inline = fields.optionalObject('inline');
+  const mutable = fields.optionalObject('mutable')?.texts();
+  const source = fields.optionalObject('source');
+  const consistency = fields.optionalOneOf('consistency', consistencies);
   return {
     schema: 1,
     name: fields.text('name'),
     state: fields.oneOf('state', ['creating', 'ready']),
-    spec: parseSpec(fields.object('spec')),
+    spec: readSpec(fields.object('spec')),
     parameters: fields.object('parameters').texts(),
+    ...(mutable === undefined ? {} : { mutable }),
     onDelete: fields.oneOf('onDelete', ['delete', 'scrub']),
     scrub: fields.oneOf('scrub', ['zero', 'random', 'discard']),
     sharing: fields.oneOf('sharing', ['none', 'node']),
-    ...(claim === undefined
-      ? {}
-      : { claim: { namespace: claim.text('namespace'), name: claim.text('name'), uid: claim.text('uid') } }),
+    ...(claim === undefined ? {} : { claim }),
     ...(clusterUid === undefined ? {} : { clusterUid }),
     ...(inline === undefined ? {} : { inline: parseOwner(inline) }),
+    ...(source === undefined ? {} : { source: parseSource(source) }),
+    ...(consistency === undefined ? {} : { consistency }),
     createdAtMs: fields.number('createdAtMs'),
     acknowledged: fields.truth('acknowledged'),
   };
+}
+
+function parseSource(fields: FieldReader): ContentSource {
+  const kind = fields.oneOf('kind', ['snapshot', 'volume']);
+  return kind === 'snapshot'
+    ? { kind, snapshotId: fields.text('snapshotId') }
+    : { kind, volumeId: fields.text('volumeId') };
 }
 
 function parseOwner(fields: FieldReader): InlineOwner {
@@ -100,24 +116,5 @@ function parseOwner(fields: FieldReader): InlineOwner {
     name: fields.text('name'),
     uid: fields.text('uid'),
     targetPath: fields.text('targetPath'),
-  };
-}
-
-function parseSpec(fields: FieldReader): VolumeSpec {
-  const fsType = fields.optionalOneOf('fsType', ['ext4', 'xfs', 'btrfs']);
-  const mode = fields.optionalOctal('mode');
-  const uid = fields.optionalNumber('uid');
-  const gid = fields.optionalNumber('gid');
-  return {
-    id: fields.volumeId('id'),
-    backend: fields.oneOf('backend', backendNames),
-    accessType: fields.oneOf('accessType', ['mount', 'block']),
-    sizeBytes: fields.bytes('sizeBytes'),
-    ...(fsType === undefined ? {} : { fsType }),
-    provisioning: fields.oneOf('provisioning', ['thin', 'thick']),
-    limit: fields.oneOf('limit', ['enforced', 'advisory']),
-    ...(mode === undefined ? {} : { mode }),
-    ...(uid === undefined ? {} : { uid }),
-    ...(gid === undefined ? {} : { gid }),
   };
 }

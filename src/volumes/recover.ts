@@ -1,12 +1,15 @@
 import { basename, dirname } from 'node:path';
 import type { Backend } from '../backends/backend.ts';
-import { removeTemporaries } from '../host/durable-file.ts';
 import { inLanes } from '../host/lanes.ts';
 import { attachedDevices } from '../host/loop-devices.ts';
+import { thawImages } from '../host/thaw-images.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { clearHollow } from './clear-hollow.ts';
 import type { Pool } from './pool.ts';
+import { recordName } from './record.ts';
+import { recoverSnapshots } from './recover-snapshots.ts';
+import { removeUnfinished } from './remove-unfinished.ts';
 import { undoVolume } from './undo-volume.ts';
 
 /** What recovery is given besides the pool. */
@@ -26,17 +29,11 @@ export interface RecoveryOptions {
 export async function recoverPool(pool: Pool, options: RecoveryOptions): Promise<void> {
   const { log } = options;
   const report = await pool.records.scan();
-  for (const name of report.withUnfinished) {
-    const directory = await pool.volumes.openChild(name);
-    try {
-      await removeTemporaries(directory);
-    } finally {
-      await directory.close();
-    }
-  }
+  await removeUnfinished(pool.volumes, report.withUnfinished);
   for (const name of report.hollow) {
-    if (await clearHollow(pool.volumes, name)) pool.records.forget(name);
+    if (await clearHollow(pool.volumes, name, recordName)) pool.records.forget(name);
   }
+  await thawLeft(pool, options);
   const intents = [...pool.records.all()].filter((record) => record.state === 'creating');
   await inLanes(intents, 4, async (record) => {
     const { spec } = record;
@@ -53,9 +50,26 @@ export async function recoverPool(pool: Pool, options: RecoveryOptions): Promise
   for (const [id, error] of pool.records.allBroken()) {
     log.error({ volumeId: id, error: error.message }, 'volume kept, its record cannot be read');
   }
+  await recoverSnapshots(pool, options);
   await pool.claimLinks.reconcile(new Map([...pool.records.all()].map((record) => [record.spec.id, record])));
   await releaseUnused(pool, options);
-  log.info({ volumes: pool.records.size, halfMade: intents.length }, 'pool recovered');
+  const snapshots = pool.snapshotRecords.size;
+  log.info({ volumes: pool.records.size, snapshots, halfMade: intents.length }, 'pool recovered');
+}
+
+/** A pod that waits for a frozen volume can do so for ever; only a process that was killed while it took a copy leaves one. */
+async function thawLeft(pool: Pool, { log, signal }: RecoveryOptions): Promise<void> {
+  const isOurs = (path: string) => pool.records.get(basename(dirname(path))) !== undefined;
+  try {
+    for (const mountPath of await thawImages(isOurs, signal)) {
+      log.warn({ mountPath }, 'volume that an earlier process left frozen is thawed');
+    }
+  } catch (error) {
+    log.error(
+      { error: messageOf(error) },
+      'volumes that an earlier process may have left frozen cannot be thawed',
+    );
+  }
 }
 
 /** Looks at the attached loop devices, not at the volumes: there are few of the one and may be thousands of the other. */

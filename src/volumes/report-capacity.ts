@@ -77,7 +77,7 @@ async function sum(
     const disk = disks[index];
     if (disk === undefined) continue;
     const space = measure(pool, disk, pools.open());
-    const room = roomFor(provisioning, offer, space);
+    const room = roomFor(provisioning, offer.name, space);
     const { nowBytes } = room;
     shortages.push(shortage(pool, room, space.facts));
     const unpromised = provisioning === 'thick' ? space.thickBytes : space.thinBytes;

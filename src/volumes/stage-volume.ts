@@ -43,6 +43,7 @@ export async function stageVolume(
           `${stagingTargetPath}: ${difference}; unstage it first`,
         );
     }
+    if (live === undefined) environment.holds.requireWritable(volumeId);
     // before the mount: data may follow it at once
     await markUsed(located, doing);
     await environment.publications.put(wanted);

@@ -6,9 +6,9 @@ import type { Clock } from '../model/clock.ts';
 import { StorageError, messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
-import type { VolumeId } from '../model/volume-id.ts';
+import { describeEntry, nounOf, type EntryId } from '../model/snapshot-id.ts';
 import { destroyEntry } from './destroy-entry.ts';
-import { recordName, type VolumeRecord } from './record.ts';
+import { recordNameOf, type DoomedRecord } from './entry-record.ts';
 import { RemovalWaiters } from './removal-waiters.ts';
 import {
   backOffMs,
@@ -33,13 +33,21 @@ export interface TrashOptions {
   /** lets go of what still holds an entry, such as a loop device */
   readonly beforeRemove?: (
     entryPath: string,
-    record: VolumeRecord | undefined,
+    record: DoomedRecord | undefined,
+    signal: AbortSignal,
+  ) => Promise<void>;
+  /** whether there are snapshots or clones in the pool; unset: none */
+  readonly hasCopies?: () => boolean;
+  /** takes apart what cannot be removed file by file, once it was erased */
+  readonly discard?: (
+    entryPath: string,
+    record: DoomedRecord | undefined,
     signal: AbortSignal,
   ) => Promise<void>;
 }
 
 interface Entry {
-  readonly id: VolumeId;
+  readonly id: EntryId;
   readonly name: string;
   readonly sinceMs: number;
   found: EntryRecord;
@@ -55,7 +63,7 @@ type Lane = TrashEntry['method'];
 const trashName = 'trash';
 
 /**
- * A pool's deleted volumes, until their bytes are gone. A deletion is one rename into `<pool>/trash`, which is private; the
+ * A pool's deleted volumes and snapshots, until their bytes are gone. A deletion is one rename into `<pool>/trash`, which is private; the
  * rest happens in the background, one entry at a time in each lane, and goes on after a crash: whatever lies in the trash is
  * to be destroyed, and its record, which goes last, says how.
  */
@@ -88,29 +96,29 @@ export class Trash {
         this.#options.log.warn({ path: trash.pathOf(name) }, 'unknown entry in the trash is left alone');
       } else if (!this.#entries.has(name)) {
         this.#lastMs = Math.max(this.#lastMs, parts.timeMs);
-        this.#add({ ...parts, name, found: await this.#readRecord(trash, name) });
+        this.#add({ ...parts, name, found: await this.#readRecord(trash, name, parts.id) });
       }
     }
     for (const entry of this.#entries.values()) this.#enqueue(entry);
   }
 
   /**
-   * Moves a volume's directory into the trash: once this resolves it survives any crash that the volume is deleted. A volume
-   * that is not there (any more) is fine. Several deleted volumes of one id may lie here at once.
+   * Moves the directory of a volume or snapshot into the trash: once this resolves it survives any crash that it is deleted. One
+   * that is not there (any more) is fine. Several deleted ones of one id may lie here at once.
    */
-  async take(volumes: Directory, id: VolumeId): Promise<void> {
+  async take(folder: Directory, id: EntryId): Promise<void> {
     this.#signal.throwIfAborted();
     const trash = await this.#open();
-    const found = await this.#readRecord(volumes, id);
+    const found = await this.#readRecord(folder, id, id);
     this.#lastMs = Math.max(this.#lastMs + 1, this.#options.clock.nowMs());
     // known from before the move on, so that at no time the id is in neither place
     const entry = this.#add({ id, name: entryName(id, this.#lastMs), timeMs: this.#lastMs, found });
     try {
-      await volumes.rename(id, trash, entry.name);
+      await folder.rename(id, trash, entry.name);
     } catch (error) {
       const failure = StorageError.from(
         error,
-        `moving volume ${id} to the trash of ${this.#options.pool.realPath}`,
+        `moving ${describeEntry(id)} to the trash of ${this.#options.pool.realPath}`,
       );
       if (await trash.exists(entry.name)) {
         // moved, but perhaps not yet durably: the work may begin, the caller has to repeat
@@ -118,7 +126,7 @@ export class Trash {
         throw failure;
       }
       this.#forget(entry);
-      const isGone = errorCode(error) === 'ENOENT' && !(await volumes.exists(id));
+      const isGone = errorCode(error) === 'ENOENT' && !(await folder.exists(id));
       if (!isGone) {
         this.#waiters.reject(id, failure);
         throw failure;
@@ -148,13 +156,13 @@ export class Trash {
     await this.#waiters.wait(id, signal);
   }
 
-  /** Calls back with a volume's id when nothing of it is left. Returns how to stop listening. */
+  /** Calls back with the id of a volume or snapshot when nothing of it is left. Returns how to stop listening. */
   onRemoved(listener: (id: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
-  /** The sizes promised to the volumes that still lie here. */
+  /** What those that still lie here count for. */
   usedBytes(): bigint {
     return this.entries().reduce((sum, entry) => sum + entry.promisedBytes, 0n);
   }
@@ -165,7 +173,7 @@ export class Trash {
       name,
       sinceMs,
       method: methodOf(found).kind,
-      promisedBytes: found.kind === 'read' ? found.record.spec.sizeBytes : 0n,
+      promisedBytes: found.kind === 'read' ? found.record.promisedBytes : 0n,
       attempts,
       ...(failure === undefined ? {} : { failure }),
     }));
@@ -191,20 +199,32 @@ export class Trash {
     this.#busy.delete(lane);
   }
 
+  /** No pod can share the blocks of an image; within a directory it can, and then nothing of it would be left to anybody. */
+  #mayShare({ found }: Entry): boolean {
+    if (found.kind === 'read' && found.record.spec.backend === 'loopback') return true;
+    if (this.#options.hasCopies?.() === true) return true;
+    return [...this.#entries.values()].some(
+      (other) => other.found.kind === 'read' && other.found.record.isCopy,
+    );
+  }
+
   async #attempt(entry: Entry): Promise<void> {
-    const { pace, beforeRemove } = this.#options;
+    const { pace, beforeRemove, discard } = this.#options;
     const log = this.#logOf(entry);
     entry.attempts += 1;
     try {
       const trash = await this.#open();
       // somebody may have mended it meanwhile
-      if (entry.found.kind === 'unreadable') entry.found = await this.#readRecord(trash, entry.name);
+      if (entry.found.kind === 'unreadable')
+        entry.found = await this.#readRecord(trash, entry.name, entry.id);
       await destroyEntry(trash, entry.name, {
         found: entry.found,
         pace,
         log,
         signal: this.#signal,
         beforeRemove,
+        discard,
+        mayShare: this.#mayShare(entry),
       });
     } catch (error) {
       if (!this.#signal.aborted) this.#failed(entry, StorageError.from(error, `removing ${entry.name}`));
@@ -231,7 +251,7 @@ export class Trash {
     entry.failure = failure;
     this.#logOf(entry).warn(
       { error: failure.message, reason: failure.reason, attempts: entry.attempts, retryInMs: delayMs },
-      'deleted volume could not be removed yet',
+      `deleted ${nounOf(entry.id)} could not be removed yet`,
     );
     this.#options.metrics.count('loam_trash_failures_total', { ...this.#labels(), reason: failure.reason });
     entry.cancelRetry = this.#options.clock.after(delayMs, () => this.#enqueue(entry));
@@ -248,7 +268,7 @@ export class Trash {
     this.#running.set(lane, this.#work(lane));
   }
 
-  #add(parts: { id: VolumeId; name: string; timeMs: number; found: EntryRecord }): Entry {
+  #add(parts: { id: EntryId; name: string; timeMs: number; found: EntryRecord }): Entry {
     const { id, name, timeMs: sinceMs, found } = parts;
     const entry: Entry = {
       id,
@@ -262,7 +282,10 @@ export class Trash {
     this.#entries.set(name, entry);
     this.#measure();
     if (found.kind === 'unreadable') {
-      this.#logOf(entry).warn({ error: found.why }, 'record of a deleted volume is damaged: it is scrubbed');
+      this.#logOf(entry).warn(
+        { error: found.why },
+        `record of a deleted ${nounOf(id)} is damaged: it is scrubbed`,
+      );
     }
     return entry;
   }
@@ -276,14 +299,15 @@ export class Trash {
     return [...this.#entries.values()].filter((entry) => entry.id === id);
   }
 
-  async #readRecord(parent: Directory, name: string): Promise<EntryRecord> {
+  async #readRecord(parent: Directory, name: string, id: EntryId): Promise<EntryRecord> {
+    const recordName = recordNameOf(id);
     const path = `${parent.pathOf(name)}/${recordName}`;
     try {
-      const volume = await parent.openChild(name);
+      const directory = await parent.openChild(name);
       try {
-        return readEntryRecord(await readIfPresent(volume, recordName), path);
+        return readEntryRecord(id, await readIfPresent(directory, recordName), path);
       } finally {
-        await volume.close();
+        await directory.close();
       }
     } catch (error) {
       const isGone = errorCode(error) === 'ENOENT';

@@ -16,6 +16,7 @@ export function driverVolumeOf(record: VolumeRecord, poolUuid: string, topology:
     capacityBytes: record.spec.sizeBytes,
     volumeContext: volumeContextOf(record, poolUuid),
     accessibleTopology: [topology],
+    ...(record.source === undefined ? {} : { contentSource: record.source }),
   };
 }
 

@@ -6,7 +6,9 @@ import type { Listeners } from '../model/listeners.ts';
 import type { Log } from '../model/log.ts';
 import type { Segments } from '../model/topology.ts';
 import type { BackendName } from '../model/volume.ts';
+import type { CopyJobs } from './copy-jobs.ts';
 import { diskError } from './disk-error.ts';
+import type { Holds } from './holds.ts';
 import type { KeyedLock } from './keyed-lock.ts';
 import type { Pools } from './open-pools.ts';
 import type { Publications } from './publications.ts';
@@ -19,6 +21,10 @@ export type Step =
   | 'commit'
   | 'released'
   | 'taken'
+  // of a growth or another change
+  | 'grown'
+  | 'reshaped'
+  | 'recorded'
   // of inline volumes only
   | 'staged'
   | 'published'
@@ -30,8 +36,12 @@ export interface VolumeEnvironment {
   readonly pools: Pools;
   readonly backends: readonly Backend[];
   readonly publications: Publications;
-  /** by volume id; held by every call that changes a volume, of either half */
+  /** by volume or snapshot id; held by every call that changes one, of either half */
   readonly locks: KeyedLock;
+  /** what copies read, by volume or snapshot id */
+  readonly holds: Holds;
+  /** full copies under way, by the id of what they make */
+  readonly copies: CopyJobs;
   /** ids of volumes that kubelet has let go: nothing of them is mounted or attached any more */
   readonly released: Listeners<string>;
   /** whatever may change what GetCapacity answers */

@@ -27,19 +27,11 @@ import { expandVolume } from './expand-volume.ts';
 import { getSnapshot, listSnapshots } from './list-snapshots.ts';
 import { describe, listingOf, listVolumes } from './list-volumes.ts';
 import { modifyVolume } from './modify-volume.ts';
+import { offeredCapabilities } from './offered-capabilities.ts';
 import type { VolumeRecord } from './record.ts';
 import { reportCapacity } from './report-capacity.ts';
 import { poolUuidOf, volumeContextOf } from './volume-context.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
-
-const capabilities: ReadonlySet<ControllerCapability> = new Set([
-  'CREATE_DELETE_VOLUME',
-  'LIST_VOLUMES',
-  'GET_CAPACITY',
-  'VOLUME_CONDITION',
-  'GET_VOLUME',
-  'SINGLE_NODE_MULTI_WRITER',
-]);
 
 /** The driver's controller half in this process, and the ledger of what it made. Each verb's file says what it promises. */
 export class VolumeService implements ControllerDriver, VolumeLedger {
@@ -59,7 +51,7 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   }
 
   async getControllerCapabilities(): Promise<ReadonlySet<ControllerCapability>> {
-    return capabilities;
+    return offeredCapabilities(this.#environment);
   }
 
   createVolume(request: CreateVolumeRequest, call: CallContext): Promise<DriverVolume> {
@@ -169,8 +161,8 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     return this.#environment.pools.open().some((pool) => pool.records.get(volumeId) !== undefined);
   }
 
-  holdsSnapshot(_snapshotId: string): boolean {
-    return false;
+  holdsSnapshot(snapshotId: string): boolean {
+    return this.#environment.pools.open().some((pool) => pool.snapshotRecords.get(snapshotId) !== undefined);
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {

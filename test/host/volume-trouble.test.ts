@@ -57,7 +57,7 @@ describe.skipIf(why !== '')(`volumes in trouble${why}`, () => {
     const place = prepare('ext4', 64);
     const spec = { ...image('ext4', 16n * MiB), backend: 'directory', limit: 'advisory' } as const;
     const directories = new DirectoryBackend();
-    await directories.create(place, spec);
+    await directories.create(place, spec, call);
     await backend.create(place, image('ext4', 16n * MiB), call);
     execFileSync('mount', ['-o', 'remount,ro', pool?.path ?? '']);
     const conditions = [
@@ -69,7 +69,7 @@ describe.skipIf(why !== '')(`volumes in trouble${why}`, () => {
       expect(message).toContain('is read-only');
     }
     expect(await backend.probe(place, call.signal)).toMatchObject({ usable: false });
-    expect(await directories.probe(place)).toMatchObject({ usable: false });
+    expect(await directories.probe(place, call.signal)).toMatchObject({ usable: false });
     await expect(
       backend.create({ path: join(place.path, '..') }, image('ext4', 16n * MiB), call),
     ).rejects.toThrow(/read-only/i);

@@ -1,9 +1,11 @@
-import { mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type {
   Backend,
   BackendFeatures,
   BackendProbe,
+  CopySource,
+  CopyWish,
   MountIntent,
   VolumePlace,
 } from '../../src/backends/backend.ts';
@@ -12,7 +14,7 @@ import type { Mount } from '../../src/host/mountinfo.ts';
 import type { CallContext, VolumeCondition } from '../../src/model/csi-driver.ts';
 import { StorageError } from '../../src/model/errors.ts';
 import type { UsageEntry } from '../../src/model/node-driver.ts';
-import type { BackendName, VolumeSpec } from '../../src/model/volume.ts';
+import type { BackendName, Consistency, VolumeSpec } from '../../src/model/volume.ts';
 
 /** The mounts of a machine that has none: what fake backends put there, for everybody to see. */
 export class FakeMounts {
@@ -56,7 +58,24 @@ export class FakeBackend implements Backend {
   duringCreate: (place: VolumePlace, spec: VolumeSpec, call: CallContext) => Promise<void> = async () => {};
   duringStage: (intent: MountIntent) => Promise<void> = async () => {};
   duringPublish: (target: MountIntent) => Promise<void> = async () => {};
+  /** runs in the middle of a growth, after `grown` tells of it */
+  duringGrow: (spec: VolumeSpec) => Promise<void> = async () => {};
+  /** runs in the middle of a copy: half of the data is there */
+  duringCopy: (source: CopySource, wish: CopyWish, call: CallContext) => Promise<void> = async () => {};
+  /** whether the kernel lets nothing grow that is mounted */
+  growsMounted = true;
+  /** whether copies are instant */
+  isSharing = true;
+  consistency: Consistency = 'atomic';
+  /** sizes that volumes were given by growth, in the order in which that happened */
+  readonly grown: (readonly [id: string, sizeBytes: bigint])[] = [];
+  readonly grownMounted: string[] = [];
+  readonly reshaped: (readonly [from: VolumeSpec, to: VolumeSpec])[] = [];
   readonly released: string[] = [];
+  /** what every volume and snapshot has written; unset: not known */
+  written: bigint | undefined;
+  /** what was taken apart before it was removed */
+  readonly discarded: string[] = [];
   /** volumes whose devices were let go of while their pool was away */
   readonly detached: string[] = [];
 
@@ -126,6 +145,59 @@ export class FakeBackend implements Backend {
       () => false,
     );
     return { abnormal: !isThere, message: isThere ? 'fine' : 'its data is gone' };
+  }
+
+  // optional verbs are properties, so that a test can take them away
+
+  grow?: NonNullable<Backend['grow']> = async (place, spec) => {
+    await stat(dataOf(place, spec));
+    this.grown.push([spec.id, spec.sizeBytes]);
+    await this.duringGrow(spec);
+    const isMounted = (await this.users(place, spec)).length > 0;
+    return { isMountBehind: isMounted && !this.growsMounted };
+  };
+
+  growMounted?: NonNullable<Backend['growMounted']> = async (_place, _spec, volumePath) => {
+    if (!this.growsMounted) throw new StorageError('cannot-grow-now', `${volumePath} cannot grow now`);
+    this.grownMounted.push(volumePath);
+  };
+
+  sharesBlocks?: NonNullable<Backend['sharesBlocks']> = async () => this.isSharing;
+
+  capture?: NonNullable<Backend['capture']> = (source, target, wish, call) =>
+    this.#copy(source, target, wish, call);
+
+  createFrom?: NonNullable<Backend['createFrom']> = (source, place, _spec, wish, call) =>
+    this.#copy(source, place, wish, call);
+
+  async writtenBytes(): Promise<bigint | undefined> {
+    return this.written;
+  }
+
+  discard?: NonNullable<Backend['discard']> = async (place) => {
+    this.discarded.push(place.path);
+  };
+
+  reshape?: NonNullable<Backend['reshape']> = async (_place, from, to) => {
+    this.reshaped.push([from, to]);
+  };
+
+  /** Half of the data under another name, then all of it under its own. */
+  async #copy(
+    source: CopySource,
+    target: VolumePlace,
+    wish: CopyWish,
+    call: CallContext,
+  ): Promise<{ readonly consistency: Consistency }> {
+    if (this.consistency === 'loose' && source.isLive && !wish.allowsLoose) {
+      throw new StorageError('not-consistent', `volume ${source.spec.id} is in use; stop its pod`);
+    }
+    const data = dataOf(target, source.spec);
+    await writeFile(`${data}.half`, 'half');
+    await this.duringCopy(source, wish, call);
+    await cp(dataOf(source.place, source.spec), data, { recursive: true });
+    await rm(`${data}.half`);
+    return { consistency: source.isLive ? this.consistency : 'quiet' };
   }
 
   /** The host's words for targets, on the same pretended mounts. */

@@ -7,6 +7,8 @@ import { silentLog } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
+import { CopyJobs } from '../../src/volumes/copy-jobs.ts';
+import { Holds } from '../../src/volumes/holds.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
 import { NodeService } from '../../src/volumes/node-service.ts';
 import { openPools } from '../../src/volumes/open-pools.ts';
@@ -36,6 +38,8 @@ const node = new NodeService(
     backends,
     publications,
     locks: new KeyedLock(),
+    holds: new Holds(),
+    copies: new CopyJobs(systemClock),
     released: new Listeners<string>(),
     spaceChanged: new Listeners<void>(),
     topology: nodeSegments('node-a'),

@@ -7,12 +7,14 @@ import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import { Listeners } from '../../src/model/listeners.ts';
+import { CopyJobs } from '../../src/volumes/copy-jobs.ts';
+import { Holds } from '../../src/volumes/holds.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
 import { openPools } from '../../src/volumes/open-pools.ts';
 import { Publications } from '../../src/volumes/publications.ts';
 import { VolumeService } from '../../src/volumes/volume-service.ts';
 
-// A process to be killed: makes and deletes volumes without end in the folder that it is given, and says on its
+// A process to be killed: makes and deletes volumes and snapshots without end in the folder that it is given, and says on its
 // output what it was answered: `+id` when a create was, `-id` when a delete is asked, `=id` when it was answered.
 const root = process.argv[2];
 if (root === undefined) throw new Error('which folder?');
@@ -42,6 +44,8 @@ const service = new VolumeService(
     backends,
     publications,
     locks: new KeyedLock(),
+    holds: new Holds(),
+    copies: new CopyJobs(systemClock),
     released: new Listeners<string>(),
     spaceChanged: new Listeners<void>(),
     topology: nodeSegments('node-a'),
@@ -73,11 +77,22 @@ async function live(lane: number): Promise<void> {
       call,
     );
     say(`+${volumeId}`);
+    if (round % 2 === 0) await snapshot(name, volumeId, round);
     if (round % 3 === 0) continue;
     say(`-${volumeId}`);
     await service.deleteVolume({ volumeId }, call);
     say(`=${volumeId}`);
   }
+}
+
+/** Every second snapshot is deleted again. */
+async function snapshot(name: string, sourceVolumeId: string, round: number): Promise<void> {
+  const { snapshotId } = await service.createSnapshot({ name, sourceVolumeId, parameters: {} }, call);
+  say(`+${snapshotId}`);
+  if (round % 4 === 0) return;
+  say(`-${snapshotId}`);
+  await service.deleteSnapshot(snapshotId, call);
+  say(`=${snapshotId}`);
 }
 
 say('ready');

@@ -15,6 +15,8 @@ import { silentLog, type Log } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import type { VolumeCapability } from '../../src/model/volume.ts';
+import { CopyJobs } from '../../src/volumes/copy-jobs.ts';
+import { Holds } from '../../src/volumes/holds.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
 import { hostTargets } from '../../src/volumes/node-environment.ts';
 import { NodeService } from '../../src/volumes/node-service.ts';
@@ -118,11 +120,14 @@ export class VolumeLab {
       await publications.close();
       throw error;
     });
+    const copies = new CopyJobs(clock);
     const environment: VolumeEnvironment = {
       pools,
       backends,
       publications,
       locks: new KeyedLock(),
+      holds: new Holds(),
+      copies,
       released: new Listeners<string>(),
       spaceChanged,
       topology: nodeSegments('node-a'),
@@ -143,6 +148,7 @@ export class VolumeLab {
       stop: async () => {
         this.#running.delete(process);
         stopping.abort(new Error('the test stops the process'));
+        await copies.stop(200);
         await pools.stop();
         await publications.close();
       },
@@ -152,7 +158,7 @@ export class VolumeLab {
   }
 
   /** Every name below a pool that is a volume's, or a link to one, in the order of the alphabet. */
-  async namesIn(folder: 'volumes' | 'trash' | 'by-claim', pool = 'one'): Promise<string[]> {
+  async namesIn(folder: 'volumes' | 'snapshots' | 'trash' | 'by-claim', pool = 'one'): Promise<string[]> {
     return (await readdir(join(this.poolPath(pool), folder))).sort();
   }
 

@@ -73,6 +73,13 @@ describe('the configuration', () => {
     expect(read(['--config', '/etc/mounted.yaml']).pools).toEqual([{ ...pool, mustBeMounted: true }]);
   });
 
+  it('is told whether the tenants of a pool are trusted', () => {
+    const pool = { name: 'a', path: '/x', overcommitRatio: 1, reservedShare: 0.05, initialise: true };
+    for (const tenants of ['trusted', 'untrusted']) {
+      expect(read(['--pool', `a=/x,tenants=${tenants}`]).pools).toEqual([{ ...pool, tenants }]);
+    }
+  });
+
   it.each([
     [['--no-early'], false],
     [['--early=false'], false],
@@ -117,6 +124,7 @@ describe('the configuration', () => {
     [['--pool', 'a=/x,reserved=100%'], /share such as 5%/],
     [['--pool', 'a=/x,init=no'], /option init is "no"; it is true or false/],
     [['--pool', 'a=/x,mounted'], /option mounted is ""; it is true or false/],
+    [['--pool', 'a=/x,tenants=yes'], /option tenants is "yes"; it is trusted or untrusted/],
     [['--pool', 'a=/x,size=5'], /unknown option size/],
     [['--max-volumes', '-1'], /./],
     [['--max-volumes', 'many'], /whole number/],

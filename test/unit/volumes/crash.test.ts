@@ -173,7 +173,7 @@ test('any sequence of creates, deletes and deaths ends where the model says', as
   );
 }, 60_000);
 
-test('kill -9 at any moment, again and again, loses no answered volume and leaks none', async () => {
+test('kill -9 at any moment, again and again, loses no answered volume or snapshot and leaks none', async () => {
   const program = fileURLToPath(new URL('../../support/volume-crasher.ts', import.meta.url));
   const kept = new Set<string>();
   const maybe = new Set<string>();
@@ -201,14 +201,20 @@ test('kill -9 at any moment, again and again, loses no answered volume and leaks
   }
   const { service } = await lab.start({ backends: [new DirectoryBackend()] });
   const { entries } = await service.listVolumes({ maxEntries: 0, startingToken: '' });
-  const found = new Set(entries.map(({ volume }) => volume.volumeId));
+  const volumes = entries.map(({ volume }) => volume.volumeId);
+  const page = await service.listSnapshots({ maxEntries: 0, startingToken: '' });
+  expect(page.entries.filter(({ isReady }) => !isReady)).toEqual([]);
+  const snapshots = page.entries.map(({ snapshotId }) => snapshotId);
+  const found = new Set([...volumes, ...snapshots]);
   expect(entries.filter(({ condition }) => condition.abnormal)).toEqual([]);
   expect([...kept].filter((id) => !found.has(id))).toEqual([]);
   // beyond the answered ones: deletes that were not answered, and at most one finished create per lane and round
   const extra = [...found].filter((id) => !kept.has(id) && !maybe.has(id));
   expect(extra.length).toBeLessThanOrEqual(5 * 4);
-  for (const id of found) await service.deleteVolume({ volumeId: id }, callFor());
+  for (const volumeId of volumes) await service.deleteVolume({ volumeId }, callFor());
+  for (const id of snapshots) await service.deleteSnapshot(id, callFor());
   await until(async () => (await lab.namesIn('trash')).length === 0);
-  expect(await lab.namesIn('volumes')).toEqual([]);
-  expect(await lab.namesIn('by-claim')).toEqual([]);
+  for (const folder of ['volumes', 'snapshots', 'by-claim'] as const) {
+    expect(await lab.namesIn(folder)).toEqual([]);
+  }
 }, 60_000);

@@ -138,7 +138,7 @@ describe('the choice of a backend', () => {
     probe: { usable: false, detail: 'no /dev/loop-control' },
   };
   const named = (asked: object, offers: readonly BackendOffer[], isCopyOnWrite = false): string => {
-    const choice = chooseBackend({ ...wish, ...asked }, offers, { isCopyOnWrite });
+    const choice = chooseBackend({ ...wish, ...asked }, offers, { isCopyOnWrite, trustsTenants: false });
     return choice.kind === 'chosen' ? choice.offer.name : `${choice.refusal.reason}: ${choice.refusal.text}`;
   };
 
@@ -156,6 +156,49 @@ describe('the choice of a backend', () => {
     expect(refusal).toContain('no /dev/loop-control');
     expect(refusal).toContain('limit: advisory');
   });
+
+  const quota = {
+    usable: true,
+    enforcesLimit: true,
+    holdsAgainst: 'trusted',
+    detail: 'qgroups hold',
+  } as const;
+  const btrfs: BackendOffer = { name: 'btrfs', features: directory.features, probe: quota };
+  const withQuota: BackendOffer = { ...directory, probe: quota };
+  const byTrust = (asked: object, offers: readonly BackendOffer[], trustsTenants: boolean): string => {
+    const choice = chooseBackend({ ...wish, ...asked }, offers, { isCopyOnWrite: false, trustsTenants });
+    return choice.kind === 'chosen' ? choice.offer.name : `${choice.refusal.reason}: ${choice.refusal.text}`;
+  };
+
+  test.each([
+    ['btrfs', {}, [loopback, withQuota, btrfs]],
+    ['directory', {}, [loopback, withQuota]],
+    ['btrfs', { limit: 'advisory' }, [loopback, withQuota, btrfs]],
+    ['loopback', {}, [loopback, directory]],
+    ['loopback', { limit: 'advisory' }, [loopback, directory]],
+    ['loopback', {}, [loopback, { ...btrfs, probe: { usable: false, detail: 'no btrfs' } as const }]],
+    ['loopback', { accessType: 'block' }, [loopback, withQuota, btrfs]],
+    ['loopback', { fsType: 'xfs' }, [loopback, withQuota, btrfs]],
+    ['loopback', { provisioning: 'thick' }, [loopback, withQuota, btrfs]],
+  ] as const)(
+    'auto takes %s for %j where tenants are trusted, and loopback where not',
+    (best, asked, offers) => {
+      expect(byTrust(asked, offers, true)).toBe(best);
+      expect(byTrust(asked, offers, false)).toBe('loopback');
+    },
+  );
+
+  test.each(['btrfs', 'directory'])(
+    '%s by name is refused to tenants who could get around its limit',
+    (backend) => {
+      const offers = [loopback, withQuota, btrfs];
+      expect(byTrust({ backend }, offers, true)).toBe(backend);
+      expect(byTrust({ backend, limit: 'advisory' }, offers, false)).toBe(backend);
+      expect(byTrust({ backend }, offers, false)).toMatch(
+        /^limit-not-enforced: .*can get around.*backend: loopback.*tenants=trusted.*limit: advisory/,
+      );
+    },
+  );
 
   test.each([
     [{ backend: 'directory', accessType: 'block' }, /unsupported-capability.*raw block/],
@@ -226,10 +269,10 @@ describe('a CreateVolume request', () => {
       'unsupported-capability',
     ],
     [
-      'a snapshot',
+      'a source without an id',
       'a',
-      { contentSource: { kind: 'snapshot' as const, snapshotId: 's' } },
-      'unsupported-capability',
+      { contentSource: { kind: 'snapshot' as const, snapshotId: '' } },
+      'invalid-argument',
     ],
     ['a typo in the class', 'a', { parameters: { limits: 'advisory' } }, 'invalid-parameter'],
     [

@@ -34,6 +34,7 @@ describe('a pool', () => {
       'by-claim',
       'lost+found',
       'pool.json',
+      'snapshots',
       'trash',
       'volumes',
     ]);

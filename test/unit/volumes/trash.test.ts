@@ -189,7 +189,7 @@ describe('taking a volume into the trash', () => {
     const told: unknown[] = [];
     const trash = pool.trash({
       beforeRemove: async (path, record) => {
-        told.push(record?.name, existsSync(`${path}/data/file`));
+        told.push(record?.spec.id, existsSync(`${path}/data/file`));
       },
     });
     pool.volume('pvc-1');

@@ -1,0 +1,34 @@
+import { StorageError } from '../model/errors.ts';
+import { isVolumeId } from '../model/volume-id.ts';
+import { describeOwner } from './inline-owner.ts';
+import type { LocatedVolume } from './locate-volume.ts';
+import type { VolumeRecord } from './record.ts';
+import type { VolumeEnvironment } from './volume-environment.ts';
+
+/**
+ * A finished volume that the controller's half may change, its pool checked.
+ *
+ * @throws StorageError 'volume-not-found', also for what lies in the trash | 'in-use' for a pod's inline volume | 'wrong-pool' |
+ *   'pool-unavailable' | 'data-loss'
+ */
+export async function requireServed(
+  { pools }: Pick<VolumeEnvironment, 'pools'>,
+  volumeId: string,
+): Promise<LocatedVolume> {
+  const found = isVolumeId(volumeId) ? await pools.find(volumeId) : undefined;
+  if (found === undefined || found.record.state !== 'ready') {
+    const name = JSON.stringify(volumeId).slice(1, -1);
+    throw new StorageError('volume-not-found', `volume ${name} is not on this node`);
+  }
+  refuseInline(found.record);
+  return found;
+}
+
+/** @throws StorageError 'in-use' */
+export function refuseInline({ spec, inline }: VolumeRecord): void {
+  if (inline === undefined) return;
+  throw new StorageError(
+    'in-use',
+    `volume ${spec.id} belongs to ${describeOwner(inline)} and goes with it; it cannot be changed`,
+  );
+}
