@@ -1,12 +1,22 @@
 import type { ControllerCapability, CsiDriver } from '../model/csi-driver.ts';
-import { StorageError } from '../model/errors.ts';
 import { poolUuidKey } from '../model/volume.ts';
 import { ask, channelTo } from './channel.ts';
-import { readCapacity, readVolume, writeCapability, writeRequirement, writeTopology } from './codec.ts';
+import {
+  readCapacity,
+  readVolume,
+  writeCapability,
+  writeCapacityRange,
+  writeRequirement,
+  writeTopology,
+} from './codec.ts';
+import type { ControllerExpandVolumeResponse } from './generated/csi/v1/ControllerExpandVolumeResponse.ts';
 import type { ControllerGetCapabilitiesResponse } from './generated/csi/v1/ControllerGetCapabilitiesResponse.ts';
+import type { CreateSnapshotResponse } from './generated/csi/v1/CreateSnapshotResponse.ts';
 import type { CreateVolumeResponse } from './generated/csi/v1/CreateVolumeResponse.ts';
 import type { GetCapacityResponse } from './generated/csi/v1/GetCapacityResponse.ts';
 import type { GetPluginInfoResponse } from './generated/csi/v1/GetPluginInfoResponse.ts';
+import type { ListSnapshotsResponse } from './generated/csi/v1/ListSnapshotsResponse.ts';
+import { readSnapshot, writeContentSource } from './source-codec.ts';
 import { csi, poolUuidMetadata } from './wire.ts';
 
 /**
@@ -37,23 +47,18 @@ export function connectCsiDriver(socketPath: string): CsiDriver & { close(): voi
     },
 
     createVolume: async (request, call) => {
-      if (request.contentSource !== undefined) {
-        throw new StorageError(
-          'unimplemented',
-          `volume ${request.name} asks for a source's data; that is not sent yet`,
-        );
-      }
       const wire = {
         name: request.name,
-        capacityRange: {
-          requiredBytes: request.capacityRange.requiredBytes.toString(),
-          limitBytes: request.capacityRange.limitBytes.toString(),
-        },
+        capacityRange: writeCapacityRange(request.capacityRange),
         volumeCapabilities: request.capabilities.map(writeCapability),
         parameters: { ...request.parameters },
         ...(request.accessibility === undefined
           ? {}
           : { accessibilityRequirements: writeRequirement(request.accessibility) }),
+        ...(request.contentSource === undefined
+          ? {}
+          : { volumeContentSource: writeContentSource(request.contentSource) }),
+        mutableParameters: { ...request.mutableParameters },
       };
       const answer = await ask<CreateVolumeResponse>(call, (metadata, options, done) =>
         controller.createVolume(wire, metadata, options, done),
@@ -71,11 +76,47 @@ export function connectCsiDriver(socketPath: string): CsiDriver & { close(): voi
       );
     },
 
-    expandVolume: notSentYet('ControllerExpandVolume'),
-    modifyVolume: notSentYet('ControllerModifyVolume'),
-    createSnapshot: notSentYet('CreateSnapshot'),
-    deleteSnapshot: notSentYet('DeleteSnapshot'),
-    listSnapshots: notSentYet('ListSnapshots'),
+    expandVolume: async ({ volumeId, capacityRange, capability }, call) => {
+      const wire = {
+        volumeId,
+        capacityRange: writeCapacityRange(capacityRange),
+        ...(capability === undefined ? {} : { volumeCapability: writeCapability(capability) }),
+      };
+      const answer = await ask<ControllerExpandVolumeResponse>(call, (metadata, options, done) =>
+        controller.controllerExpandVolume(wire, metadata, options, done),
+      );
+      const { capacityBytes = '0', nodeExpansionRequired = false } = answer;
+      return { capacityBytes: BigInt(capacityBytes), nodeExpansionRequired };
+    },
+
+    modifyVolume: async ({ volumeId, mutableParameters }, call) => {
+      const wire = { volumeId, mutableParameters: { ...mutableParameters } };
+      await ask(call, (metadata, options, done) =>
+        controller.controllerModifyVolume(wire, metadata, options, done),
+      );
+    },
+
+    createSnapshot: async ({ name, sourceVolumeId, parameters }, call) => {
+      const wire = { name, sourceVolumeId, parameters: { ...parameters } };
+      const answer = await ask<CreateSnapshotResponse>(call, (metadata, options, done) =>
+        controller.createSnapshot(wire, metadata, options, done),
+      );
+      return readSnapshot(answer.snapshot);
+    },
+
+    deleteSnapshot: async (snapshotId, call) => {
+      await ask(call, (metadata, options, done) =>
+        controller.deleteSnapshot({ snapshotId }, metadata, options, done),
+      );
+    },
+
+    listSnapshots: async (request, call) => {
+      const answer = await ask<ListSnapshotsResponse>(call, (metadata, options, done) =>
+        controller.listSnapshots(request, metadata, options, done),
+      );
+      const entries = answer.entries.map(({ snapshot }) => readSnapshot(snapshot));
+      return { entries, nextToken: answer.nextToken ?? '' };
+    },
 
     getCapacity: async ({ capabilities, parameters, accessibleTopology }, call) => {
       const wire = {
@@ -96,11 +137,5 @@ export function connectCsiDriver(socketPath: string): CsiDriver & { close(): voi
       identity.close();
       controller.close();
     },
-  };
-}
-
-function notSentYet(method: string): () => Promise<never> {
-  return async () => {
-    throw new StorageError('unimplemented', `${method} is not sent yet`);
   };
 }

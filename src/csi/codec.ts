@@ -3,7 +3,7 @@ import type { Capacity, DriverVolume, ListedVolume } from '../model/csi-driver.t
 import type { UsageEntry } from '../model/node-driver.ts';
 import type { Segments, TopologyRequirement } from '../model/topology.ts';
 import type { CapacityRange, VolumeCapability } from '../model/volume.ts';
-import type { CapacityRange as WireRange } from './generated/csi/v1/CapacityRange.ts';
+import type { CapacityRange as WireRange, CapacityRangeInit } from './generated/csi/v1/CapacityRange.ts';
 import type { GetCapacityResponse, GetCapacityResponseInit } from './generated/csi/v1/GetCapacityResponse.ts';
 import type { Topology } from './generated/csi/v1/Topology.ts';
 import type { TopologyRequirement as WireRequirement } from './generated/csi/v1/TopologyRequirement.ts';
@@ -14,6 +14,7 @@ import type {
 } from './generated/csi/v1/VolumeCapability.ts';
 import type { NodeGetVolumeStatsResponse } from './generated/csi/v1/NodeGetVolumeStatsResponse.ts';
 import type { VolumeUsageInit } from './generated/csi/v1/VolumeUsage.ts';
+import { readEcho, writeContentSource } from './source-codec.ts';
 import { boundedMap, boundedTexts, invalidField, optionalText } from './validate.ts';
 
 /** @throws StorageError 'invalid-argument' where it is missing, or says neither mount nor block, or no access mode */
@@ -57,6 +58,16 @@ export function writeCapability({ access, accessMode }: VolumeCapability): Volum
   return { accessMode: { mode: accessMode }, mount: { fsType, mountFlags: [...mountFlags], ...group } };
 }
 
+export function writeCapacityRange({ requiredBytes, limitBytes }: CapacityRange): CapacityRangeInit {
+  return { requiredBytes: requiredBytes.toString(), limitBytes: limitBytes.toString() };
+}
+
+/** As `readCapacityRange`, of a request that means nothing without one. */
+export function requiredCapacityRange(wire: WireRange | undefined): CapacityRange {
+  if (wire === undefined) throw invalidField('capacity_range', 'is missing');
+  return readCapacityRange(wire);
+}
+
 /** @throws StorageError 'invalid-argument' for a negative bound */
 export function readCapacityRange(wire: WireRange | undefined): CapacityRange {
   const range = {
@@ -92,6 +103,9 @@ export function writeVolume(volume: DriverVolume): VolumeInit {
     capacityBytes: volume.capacityBytes.toString(),
     volumeContext: { ...volume.volumeContext },
     accessibleTopology: volume.accessibleTopology.map(writeTopology),
+    ...(volume.contentSource === undefined
+      ? {}
+      : { contentSource: writeContentSource(volume.contentSource) }),
   };
 }
 
@@ -99,11 +113,13 @@ export function writeVolume(volume: DriverVolume): VolumeInit {
 export function readVolume(wire: Volume | undefined): DriverVolume {
   if (wire?.volumeId === undefined || wire.volumeId === '')
     throw new Error('the driver answered OK without a volume id');
+  const contentSource = readEcho(wire.contentSource);
   return {
     volumeId: wire.volumeId,
     capacityBytes: BigInt(wire.capacityBytes ?? 0),
     volumeContext: wire.volumeContext,
     accessibleTopology: wire.accessibleTopology.map(({ segments }) => segments),
+    ...(contentSource === undefined ? {} : { contentSource }),
   };
 }
 

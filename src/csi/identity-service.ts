@@ -16,12 +16,16 @@ export function identityHandlers(
   return {
     GetPluginInfo: async () => ({ name: identity.name, vendorVersion: identity.vendorVersion }),
 
-    GetPluginCapabilities: async () => ({
-      capabilities: [
-        ...(controller === undefined ? [] : [{ service: { type: 'CONTROLLER_SERVICE' as const } }]),
-        { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' as const } },
-      ],
-    }),
+    GetPluginCapabilities: async (_request, call) => {
+      const canDo = await controller?.getControllerCapabilities(call);
+      return {
+        capabilities: [
+          ...(canDo === undefined ? [] : [{ service: { type: 'CONTROLLER_SERVICE' as const } }]),
+          { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' as const } },
+          ...(canDo?.has('EXPAND_VOLUME') === true ? [{ volumeExpansion: { type: 'ONLINE' as const } }] : []),
+        ],
+      };
+    },
 
     // Not ready is an answer, not an error: a node that recovers its pools still has to serve unmounts.
     Probe: async () => ({ ready: { value: controller?.isReady() ?? true } }),

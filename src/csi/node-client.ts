@@ -1,8 +1,8 @@
-import { StorageError } from '../model/errors.ts';
 import type { CallContext } from '../model/csi-driver.ts';
 import type { NodeDriver, NodeInfo } from '../model/node-driver.ts';
 import { ask, channelTo } from './channel.ts';
-import { readUsage, writeCapability } from './codec.ts';
+import { readUsage, writeCapability, writeCapacityRange } from './codec.ts';
+import type { NodeExpandVolumeResponse } from './generated/csi/v1/NodeExpandVolumeResponse.ts';
 import type { NodeGetInfoResponse } from './generated/csi/v1/NodeGetInfoResponse.ts';
 import type { NodeGetVolumeStatsResponse } from './generated/csi/v1/NodeGetVolumeStatsResponse.ts';
 import { csi } from './wire.ts';
@@ -28,8 +28,12 @@ export function connectNodeDriver(socketPath: string): RemoteNodeDriver {
       };
     },
 
-    expand: async () => {
-      throw new StorageError('unimplemented', 'NodeExpandVolume is not sent yet');
+    expand: async ({ requiredBytes, ...place }, call) => {
+      const wire = { ...place, capacityRange: writeCapacityRange({ requiredBytes, limitBytes: 0n }) };
+      const answer = await ask<NodeExpandVolumeResponse>(call, (metadata, options, done) =>
+        node.nodeExpandVolume(wire, metadata, options, done),
+      );
+      return BigInt(answer.capacityBytes ?? 0);
     },
 
     stage: async ({ capability, volumeContext, ...paths }, call) => {

@@ -1,6 +1,6 @@
 import { StorageError } from '../model/errors.ts';
 import { isInlinePublish, type NodeDriver } from '../model/node-driver.ts';
-import { readCapability, writeTopology, writeUsage } from './codec.ts';
+import { readCapability, readCapacityRange, writeTopology, writeUsage } from './codec.ts';
 import type { NodeHandlers } from './generated/csi/v1/Node.ts';
 import type { _csi_v1_NodeServiceCapability_RPC_Type as NodeCapability } from './generated/csi/v1/NodeServiceCapability.ts';
 import type { Served } from './unary.ts';
@@ -10,6 +10,7 @@ import { absolutePath, anyPath, boundedMap, volumeId } from './validate.ts';
 const capabilitiesOfVerb: Partial<Record<keyof NodeDriver, readonly NodeCapability[]>> = {
   stage: ['STAGE_UNSTAGE_VOLUME'],
   publish: ['SINGLE_NODE_MULTI_WRITER'],
+  expand: ['EXPAND_VOLUME'],
   stats: ['GET_VOLUME_STATS', 'VOLUME_CONDITION'],
 };
 
@@ -70,6 +71,15 @@ export function nodeHandlers(driver: NodeDriver): Served<NodeHandlers> {
       return {};
     },
 
+    NodeExpandVolume: async (request, call) => {
+      const id = volumeId(request.volumeId);
+      const volumePath = anyPath('volume_path', request.volumePath);
+      const { requiredBytes, limitBytes } = readCapacityRange(request.capacityRange);
+      const sizeBytes = await driver.expand({ volumeId: id, volumePath, requiredBytes }, call);
+      if (limitBytes > 0n && sizeBytes > limitBytes) throw tooLarge(id, sizeBytes, limitBytes);
+      return { capacityBytes: sizeBytes.toString() };
+    },
+
     NodeGetVolumeStats: async (request, call) => {
       const id = volumeId(request.volumeId);
       const volumePath = anyPath('volume_path', request.volumePath);
@@ -88,4 +98,11 @@ function stagedAt(id: string, path: string | undefined): string {
     );
   }
   return absolutePath('staging_target_path', path);
+}
+
+function tooLarge(id: string, sizeBytes: bigint, limitBytes: bigint): StorageError {
+  return new StorageError(
+    'size-out-of-range',
+    `volume ${id} has ${sizeBytes} bytes, more than capacity_range.limit_bytes (${limitBytes}); volumes do not shrink`,
+  );
 }

@@ -169,9 +169,12 @@ function writeLine(
     log.warn({ ...failure, error: error instanceof Error ? error.message : String(error) }, 'call refused');
 }
 
-/** The volume that a request is about. Nothing else of it is logged: requests carry secrets. */
-function subjectOf(request: object): { readonly volumeId?: string; readonly name?: string } {
-  const { volumeId, name } = request as { readonly volumeId?: unknown; readonly name?: unknown };
-  if (typeof volumeId === 'string') return { volumeId: volumeId.slice(0, 128) };
-  return typeof name === 'string' ? { name: name.slice(0, 128) } : {};
+/** The volume or snapshot that a request is about. Nothing else of it is logged: requests carry secrets. */
+function subjectOf(request: object): Readonly<Record<string, string>> {
+  const fields = request as Readonly<Record<string, unknown>>;
+  const known = ['volumeId', 'snapshotId', 'sourceVolumeId', 'name'].flatMap((key) => {
+    const value = fields[key];
+    return typeof value === 'string' && value !== '' ? [[key, value.slice(0, 128)] as const] : [];
+  });
+  return Object.fromEntries(known);
 }

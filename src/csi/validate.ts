@@ -1,5 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { StorageError } from '../model/errors.ts';
+import { isEntryId, type EntryId } from '../model/snapshot-id.ts';
 import { isVolumeId, type VolumeId } from '../model/volume-id.ts';
 
 /** CSI's general limits, "Size Limits": 128 bytes for a text, 4 KiB for a map or a list. */
@@ -29,8 +30,8 @@ export function optionalText(field: string, value: string | undefined): string {
   return value ?? '';
 }
 
-/** A volume's name: any Unicode without control characters. */
-export function volumeName(value: string | undefined): string {
+/** The name of a volume or a snapshot: any Unicode without control characters. */
+export function givenName(value: string | undefined): string {
   const name = requiredText('name', value);
   if (forbiddenInName.test(name)) throw invalidField('name', 'contains control characters');
   return name;
@@ -40,12 +41,23 @@ export function volumeName(value: string | undefined): string {
  * A volume id of ours. What cannot be one (`..`, a slash, a NUL, a capital) was never given out by CreateVolume, so it is
  * refused here on every call instead of being looked up anywhere.
  */
-export function volumeId(value: string | undefined): VolumeId {
-  const id = requiredText('volume_id', value);
+export function volumeId(value: string | undefined, field = 'volume_id'): VolumeId {
+  const id = requiredText(field, value);
   if (isVolumeId(id)) return id;
-  throw invalidField(
-    'volume_id',
-    `${JSON.stringify(id)} cannot be a volume of this driver; ids are letters a-z, digits, dots and dashes`,
+  throw impossible(field, id, 'a volume');
+}
+
+/** The same for snapshots. A volume's id is one of no snapshot, which is for the driver to say. */
+export function snapshotId(value: string | undefined, field = 'snapshot_id'): EntryId {
+  const id = requiredText(field, value);
+  if (isEntryId(id)) return id;
+  throw impossible(field, id, 'a snapshot');
+}
+
+function impossible(field: string, id: string, what: string): StorageError {
+  return invalidField(
+    field,
+    `${JSON.stringify(id)} cannot be ${what} of this driver; ids are letters a-z, digits, dots and dashes`,
   );
 }
 
@@ -84,11 +96,8 @@ export function boundedTexts(field: string, texts: readonly string[]): readonly 
   return texts;
 }
 
-/** Refuses what only makes sense with MODIFY_VOLUME, rather than making a volume without it. */
-export function refuseMutableParameters(parameters: Readonly<Record<string, string>>): void {
-  if (Object.keys(parameters).length === 0) return;
-  throw invalidField(
-    'mutable_parameters',
-    'are not supported (no MODIFY_VOLUME); use a claim without a VolumeAttributesClass',
-  );
+/** How many at most a page is to have. */
+export function pageSize(maxEntries = 0): number {
+  if (maxEntries < 0) throw invalidField('max_entries', `is negative: ${maxEntries}`);
+  return maxEntries;
 }

@@ -21,25 +21,34 @@ export interface SanityOptions {
   readonly accessType: 'mount' | 'block';
   readonly volumeSizeBytes: number;
   readonly parameters: Readonly<Record<string, string>>;
+  /** of a VolumeSnapshotClass */
+  readonly snapshotParameters: Readonly<Record<string, string>>;
+  /** of a VolumeAttributesClass, such as every volume here can be changed to */
+  readonly mutableParameters: Readonly<Record<string, string>>;
 }
 
 /** Runs the real csi-sanity against a driver's socket. @returns every case with what became of it, and the end of its output */
 export async function runCsiSanity(
   options: SanityOptions,
 ): Promise<{ cases: readonly SanityCase[]; output: string }> {
-  const { folder, parameters } = options;
+  const { folder } = options;
   const program = await buildGoTool('csi-sanity');
-  const parametersPath = join(folder, 'parameters.yaml');
   const reportPath = join(folder, 'report.json');
-  // JSON is YAML
-  writeFileSync(parametersPath, JSON.stringify(parameters));
+  const written = (name: string, parameters: Readonly<Record<string, string>>): string => {
+    const path = join(folder, `${name}.yaml`);
+    // JSON is YAML
+    writeFileSync(path, JSON.stringify(parameters));
+    return path;
+  };
   const args = [
     `--csi.endpoint=unix://${options.socketPath}`,
     `--csi.mountdir=${join(folder, 'mount')}`,
     `--csi.stagingdir=${join(folder, 'staging')}`,
     `--csi.testvolumeaccesstype=${options.accessType}`,
     `--csi.testvolumesize=${options.volumeSizeBytes}`,
-    `--csi.testvolumeparameters=${parametersPath}`,
+    `--csi.testvolumeparameters=${written('parameters', options.parameters)}`,
+    `--csi.testsnapshotparameters=${written('snapshot-parameters', options.snapshotParameters)}`,
+    `--csi.testvolumemutableparameters=${written('mutable-parameters', options.mutableParameters)}`,
     '--csi.testnodevolumeattachlimit=true',
     `--ginkgo.json-report=${reportPath}`,
     '--ginkgo.no-color',

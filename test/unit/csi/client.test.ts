@@ -4,7 +4,7 @@ import { connectNodeDriver } from '../../../src/csi/node-client.ts';
 import { StorageError } from '../../../src/model/errors.ts';
 import { statusCodeOf } from '../../../src/model/status-code.ts';
 import { failureOf } from '../../support/failure-of.ts';
-import { aVolume } from '../../support/recording-drivers.ts';
+import { aSnapshot, aVolume } from '../../support/recording-drivers.ts';
 import { anyCall, serveDrivers } from '../../support/served-driver.ts';
 
 const capability = {
@@ -118,6 +118,80 @@ describe('a driver behind a socket', () => {
       .catch((error: unknown) => error);
     expect(statusCodeOf(error)).toBe('CANCELLED');
     expect(served.controllerCalls).toEqual([]);
+  });
+
+  it.each([
+    ['a snapshot', { kind: 'snapshot', snapshotId: 'snap-1' }],
+    ['another volume', { kind: 'volume', volumeId: 'pvc-0' }],
+  ] as const)('is asked for a volume made of %s, and its echo comes back', async (_what, contentSource) => {
+    const request = { ...anyRequest, contentSource, mutableParameters: { limit: 'advisory' } };
+    const made = { ...aVolume, contentSource };
+    await using copying = await serveDrivers({ controller: { createVolume: async () => made } });
+    const remote = connectCsiDriver(copying.socketPath);
+    expect(await remote.createVolume(request, anyCall())).toEqual(made);
+    remote.close();
+    await driver.createVolume(request, anyCall());
+    expect(served.controllerCalls.map(({ request }) => request)).toEqual([request]);
+  });
+
+  it('grows and is modified as in this process', async () => {
+    const request = {
+      volumeId: 'pvc-1',
+      capacityRange: { requiredBytes: (1n << 62n) + 1n, limitBytes: (1n << 63n) - 1n },
+      capability: device,
+    };
+    const answer = { capacityBytes: (1n << 62n) + 1n, nodeExpansionRequired: true };
+    expect(await driver.expandVolume(request, anyCall())).toEqual(answer);
+    const { capability: _, ...bare } = request;
+    expect(await driver.expandVolume(bare, anyCall())).toEqual(answer);
+    await driver.modifyVolume({ volumeId: 'pvc-1', mutableParameters: { onDelete: 'scrub' } }, anyCall());
+    expect(await node.expand({ volumeId: 'pvc-1', volumePath: '/t', requiredBytes: 5n }, anyCall())).toBe(5n);
+    expect(served.controllerCalls.map(({ verb, request }) => ({ verb, request }))).toEqual([
+      { verb: 'expandVolume', request },
+      { verb: 'expandVolume', request: bare },
+      { verb: 'modifyVolume', request: { volumeId: 'pvc-1', mutableParameters: { onDelete: 'scrub' } } },
+    ]);
+    expect(served.nodeCalls.map(({ request }) => request)).toEqual([
+      { volumeId: 'pvc-1', volumePath: '/t', requiredBytes: 5n },
+    ]);
+  });
+
+  it('takes, lists and deletes snapshots as in this process, to the millisecond', async () => {
+    const request = { name: 'snapshot-1', sourceVolumeId: 'pvc-1', parameters: { consistency: 'accept' } };
+    expect(await driver.createSnapshot(request, anyCall())).toEqual(aSnapshot);
+    const everything = { maxEntries: 0, startingToken: '' };
+    const filtered = { maxEntries: 2, startingToken: 'x', snapshotId: 'snap-1', sourceVolumeId: 'pvc-1' };
+    const page = { entries: [aSnapshot], nextToken: 'after-snap-1' };
+    expect(await driver.listSnapshots(everything, anyCall())).toEqual(page);
+    expect(await driver.listSnapshots(filtered, anyCall())).toEqual(page);
+    await driver.deleteSnapshot('snap-1', anyCall());
+    expect(served.controllerCalls.map(({ verb, request }) => ({ verb, request }))).toEqual([
+      { verb: 'createSnapshot', request },
+      { verb: 'listSnapshots', request: everything },
+      { verb: 'listSnapshots', request: filtered },
+      { verb: 'deleteSnapshot', request: 'snap-1' },
+    ]);
+  });
+
+  it('says that a snapshot is still being copied, and where it tells no time says none', async () => {
+    const half = { ...aSnapshot, isReady: false, createdAtMs: 0, sizeBytes: 0n };
+    await using copying = await serveDrivers({ controller: { createSnapshot: async () => half } });
+    const remote = connectCsiDriver(copying.socketPath);
+    const request = { name: 'snapshot-1', sourceVolumeId: 'pvc-1', parameters: {} };
+    expect(await remote.createSnapshot(request, anyCall())).toEqual(half);
+    remote.close();
+  });
+
+  it('is no CSI answer when it says OK without a snapshot', async () => {
+    await using broken = await serveDrivers({
+      controller: { createSnapshot: async () => ({ ...aSnapshot, snapshotId: '' }) },
+    });
+    const remote = connectCsiDriver(broken.socketPath);
+    const request = { name: 'snapshot-1', sourceVolumeId: 'pvc-1', parameters: {} };
+    const error = await failureOf(remote.createSnapshot(request, anyCall()));
+    expect(error).toBeInstanceOf(Error);
+    expect(statusCodeOf(error)).toBeUndefined();
+    remote.close();
   });
 
   it('stages, publishes, measures and takes back as in this process', async () => {

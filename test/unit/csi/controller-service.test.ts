@@ -39,6 +39,7 @@ describe('the Controller service', () => {
       secrets: { key: 'hidden' },
       accessibilityRequirements: { requisite: [{ segments: { zone: 'a' } }], preferred: [] },
       volumeContentSource: { volume: { volumeId: 'pvc-0' } },
+      mutableParameters: { limit: 'advisory' },
     });
     expect(served.controllerCalls.map(({ request }) => request)).toEqual([
       {
@@ -52,7 +53,8 @@ describe('the Controller service', () => {
         capacityRange: { requiredBytes: 9223372036854775807n, limitBytes: 0n },
         parameters: { backend: 'directory' },
         accessibility: { requisite: [{ zone: 'a' }], preferred: [] },
-        hasContentSource: true,
+        contentSource: { kind: 'volume', volumeId: 'pvc-0' },
+        mutableParameters: { limit: 'advisory' },
       },
     ]);
     expect(answer).toMatchObject({
@@ -109,7 +111,26 @@ describe('the Controller service', () => {
       { ...createRequest, parameters: { a: 'x'.repeat(4096) } },
       /^parameters has 4097 bytes/,
     ],
-    ['mutable parameters', { ...createRequest, mutableParameters: { iops: '5' } }, /^mutable_parameters/],
+    [
+      'mutable parameters of more than 4 KiB',
+      { ...createRequest, mutableParameters: { a: 'x'.repeat(4096) } },
+      /^mutable_parameters has 4097 bytes/,
+    ],
+    [
+      'a source that is neither snapshot nor volume',
+      { ...createRequest, volumeContentSource: {} },
+      /^volume_content_source says neither snapshot nor volume/,
+    ],
+    [
+      'a source snapshot without an id',
+      { ...createRequest, volumeContentSource: { snapshot: {} } },
+      /^volume_content_source\.snapshot\.snapshot_id is missing/,
+    ],
+    [
+      'a source volume that is a path',
+      { ...createRequest, volumeContentSource: { volume: { volumeId: '../pvc-0' } } },
+      /^volume_content_source\.volume\.volume_id "\.\.\/pvc-0" cannot be a volume/,
+    ],
   ])('refuses CreateVolume with %s and does not ask the driver', async (_case, request, message) => {
     const { code, details } = await refusal(ask('createVolume', request));
     expect({ code, details }).toEqual({
@@ -140,6 +161,8 @@ describe('the Controller service', () => {
     ['deleteVolume', {}],
     ['controllerGetVolume', {}],
     ['validateVolumeCapabilities', { volumeCapabilities: [mountable] }],
+    ['controllerExpandVolume', { capacityRange: { requiredBytes: '1' } }],
+    ['controllerModifyVolume', {}],
   ] as const;
   it.each(idMethods.flatMap(([method, rest]) => badIds.map((bad) => [method, rest, ...bad] as const)))(
     'refuses %s with %s %s and does not ask the driver',
@@ -181,6 +204,10 @@ describe('the Controller service', () => {
     });
     const answer = await send(saysNo.clients.controller, 'validateVolumeCapabilities', request);
     expect(answer).toEqual({ message: 'no block here' });
+    const mutable = { ...request, mutableParameters: { limit: 'advisory' } };
+    expect(await ask('validateVolumeCapabilities', mutable)).toEqual({
+      message: 'mutable_parameters cannot be confirmed; ask without them',
+    });
     const nothing = { volumeId: 'pvc-1', volumeCapabilities: [] };
     expect((await refusal(ask('validateVolumeCapabilities', nothing))).details).toMatch(
       /^volume_capabilities is missing/,
@@ -235,13 +262,10 @@ describe('the Controller service', () => {
     expect(served.controllerCalls[0]?.request).not.toHaveProperty('accessibleTopology');
   });
 
-  it.each([
-    'controllerPublishVolume',
-    'createSnapshot',
-    'listSnapshots',
-    'controllerExpandVolume',
-    'controllerModifyVolume',
-  ])('answers UNIMPLEMENTED to %s, which it does not advertise', async (method) => {
-    expect((await refusal(ask(method, { volumeId: 'pvc-1' }))).code).toBe(status.UNIMPLEMENTED);
-  });
+  it.each(['controllerPublishVolume', 'controllerUnpublishVolume'])(
+    'answers UNIMPLEMENTED to %s, which it does not advertise',
+    async (method) => {
+      expect((await refusal(ask(method, { volumeId: 'pvc-1' }))).code).toBe(status.UNIMPLEMENTED);
+    },
+  );
 });

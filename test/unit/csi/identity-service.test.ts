@@ -35,6 +35,21 @@ describe('the Identity service', () => {
     });
   });
 
+  it('advertises that volumes grow while they are in use exactly while the driver can do so', async () => {
+    await using served = await serveDrivers({
+      controller: { getControllerCapabilities: async () => new Set(['EXPAND_VOLUME']) },
+    });
+    const growth = { type: 'volumeExpansion', volumeExpansion: { type: 'ONLINE' } };
+    expect(await send(served.clients.identity, 'getPluginCapabilities', {})).toMatchObject({
+      capabilities: [{}, {}, growth],
+    });
+    await using rigid = await serveDrivers();
+    const { capabilities } = (await send(rigid.clients.identity, 'getPluginCapabilities', {})) as {
+      readonly capabilities: readonly object[];
+    };
+    expect(capabilities).toHaveLength(2);
+  });
+
   it('advertises no Controller service on a node that serves none', async () => {
     await using folder = await scratchFolder();
     const socketPath = join(folder.path, 'csi.sock');

@@ -44,6 +44,7 @@ describe('the Node service', () => {
     const types = [
       'STAGE_UNSTAGE_VOLUME',
       'SINGLE_NODE_MULTI_WRITER',
+      'EXPAND_VOLUME',
       'GET_VOLUME_STATS',
       'VOLUME_CONDITION',
     ];
@@ -52,9 +53,9 @@ describe('the Node service', () => {
     });
   });
 
-  it('advertises nothing about staging for a driver that has no such verb', async () => {
+  it('advertises nothing about staging or growth for a driver that has no such verbs', async () => {
     const verbs = Object.entries(recordingNode().driver).filter(
-      ([verb]) => verb !== 'stage' && verb !== 'stats',
+      ([verb]) => !['stage', 'expand', 'stats'].includes(verb),
     );
     const handlers = nodeHandlers(Object.fromEntries(verbs) as unknown as NodeDriver);
     const call = { signal: new AbortController().signal, header: () => undefined };
@@ -121,6 +122,7 @@ describe('the Node service', () => {
     ['nodePublishVolume', publishing],
     ['nodeUnpublishVolume', { volumeId: 'pvc-1', targetPath: '/pods/target' }],
     ['nodeGetVolumeStats', { volumeId: 'pvc-1', volumePath: '/pods/target' }],
+    ['nodeExpandVolume', { volumeId: 'pvc-1', volumePath: '/pods/target' }],
   ] as const;
   const badIds = ['', 'a'.repeat(129), '..', '../pvc-1', '/etc', 'a/b', 'a\0b', 'tömb', '.', '-a'];
   it.each(
@@ -229,6 +231,20 @@ describe('the Node service', () => {
       /^volume_path is missing/,
     ],
     [
+      'nodeExpandVolume',
+      'no volume path',
+      { volumeId: 'pvc-1' },
+      'INVALID_ARGUMENT',
+      /^volume_path is missing/,
+    ],
+    [
+      'nodeExpandVolume',
+      'a negative size',
+      { volumeId: 'pvc-1', volumePath: '/pods/target', capacityRange: { requiredBytes: '-1' } },
+      'INVALID_ARGUMENT',
+      /^capacity_range\.required_bytes is negative: -1/,
+    ],
+    [
       'nodeGetVolumeStats',
       'a NUL in the volume path',
       { volumeId: 'pvc-1', volumePath: '/a\0' },
@@ -249,8 +265,34 @@ describe('the Node service', () => {
     expect(asked()).toMatchObject([{ verb: 'stats', request: { volumePath: 'some/path' } }]);
   });
 
-  it('answers UNIMPLEMENTED to NodeExpandVolume, which it does not advertise', async () => {
-    const answer = await refusal(ask('nodeExpandVolume', { volumeId: 'pvc-1', volumePath: '/pods/target' }));
-    expect(answer.code).toBe(status.UNIMPLEMENTED);
+  it('grows what kubelet names by its path, asked with a whole request and as csi-sanity asks', async () => {
+    const place = { volumeId: 'pvc-1', volumePath: '/pods/target' };
+    const whole = {
+      ...place,
+      stagingTargetPath: '/stage',
+      capacityRange: { requiredBytes: '9223372036854775807' },
+      volumeCapability: capability,
+      secrets: { key: 'hidden' },
+    };
+    expect(await ask('nodeExpandVolume', whole)).toEqual({ capacityBytes: '9223372036854775807' });
+    await ask('nodeExpandVolume', place);
+    expect(asked()).toEqual([
+      { verb: 'expand', request: { ...place, requiredBytes: (1n << 63n) - 1n } },
+      { verb: 'expand', request: { ...place, requiredBytes: 0n } },
+    ]);
+  });
+
+  it('answers OUT_OF_RANGE where the volume is larger than the caller allows', async () => {
+    await using large = await serveDrivers({ node: { expand: async () => 4097n } });
+    const request = {
+      volumeId: 'pvc-1',
+      volumePath: '/pods/target',
+      capacityRange: { requiredBytes: '1', limitBytes: '4096' },
+    };
+    const { code, details } = await refusal(send(large.clients.node, 'nodeExpandVolume', request));
+    expect({ code, details }).toEqual({
+      code: status.OUT_OF_RANGE,
+      details: expect.stringContaining('4097 bytes, more than capacity_range.limit_bytes (4096)') as string,
+    });
   });
 });
