@@ -1,6 +1,6 @@
 import { nodeLabel } from '../claims/annotations.ts';
 import { isCalled, selectedNodeOf } from '../claims/claim-facts.ts';
-import { isOfDriver } from '../claims/volume-facts.ts';
+import { isOfDriver, topologyValueOf } from '../claims/volume-facts.ts';
 import type { KubeObject, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import { nodeTopologyKey } from '../model/topology.ts';
 import { labelValueOf } from '../model/topology-value.ts';
@@ -63,21 +63,6 @@ function isLabelled({ metadata }: KubeObject): boolean {
 function decide({ metadata }: KubeObject, wanted: string | undefined, reason: string): LabelDecision {
   if (metadata.labels?.[nodeLabel] === wanted) return keep(reason);
   return { kind: 'write', value: wanted ?? null, reason };
-}
-
-/** The one value of our topology key that a PV's nodeAffinity admits; undefined: none, several, or other conditions besides. */
-function topologyValueOf({ spec }: PersistentVolume): string | undefined {
-  const values = new Set<string>();
-  for (const { matchExpressions = [], matchFields = [] } of spec.nodeAffinity?.required?.nodeSelectorTerms ??
-    []) {
-    const isPlain = matchExpressions.every(
-      ({ key, operator }) => key === nodeTopologyKey && operator === 'In',
-    );
-    if (!isPlain || matchExpressions.length === 0 || matchFields.length > 0) return undefined;
-    for (const { values: admitted = [] } of matchExpressions) for (const each of admitted) values.add(each);
-  }
-  const [value] = values;
-  return values.size === 1 ? value : undefined;
 }
 
 function keep(reason: string): LabelDecision {

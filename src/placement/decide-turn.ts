@@ -1,6 +1,7 @@
 import * as annotations from '../claims/annotations.ts';
-import { calledProvisioner, dataSourceOf, isCalled, selectedNodeOf } from '../claims/claim-facts.ts';
+import { calledProvisioner, isCalled, selectedNodeOf } from '../claims/claim-facts.ts';
 import { bindsImmediately } from '../claims/class-facts.ts';
+import { readDataSource, type DataSource, type SourceRef } from '../claims/data-source.ts';
 import { fitsClaim, namesClaim } from '../claims/volume-facts.ts';
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 
@@ -18,8 +19,6 @@ export interface TurnFacts {
   readonly afterCallOnly?: boolean;
 }
 
-const snapshotGroup = 'snapshot.storage.k8s.io';
-
 /** What placement has to do with a claim. */
 export type Turn =
   | { readonly kind: 'ignore'; readonly reason: string }
@@ -27,6 +26,8 @@ export type Turn =
   | { readonly kind: 'place'; readonly storageClass: StorageClass }
   /** its first pod finds the node; all there is to say is that no node could have it */
   | { readonly kind: 'advise'; readonly storageClass: StorageClass }
+  /** it is made of something that is on a node already, and can only be made there, whoever would choose otherwise */
+  | { readonly kind: 'join'; readonly storageClass: StorageClass; readonly source: SourceRef }
   /** it cannot be had; its owner is told */
   | { readonly kind: 'refuse'; readonly reason: string }
   /** a node has it; all there is to do is to see that the node stays */
@@ -50,31 +51,26 @@ export function decideTurn(facts: TurnFacts): Turn {
   const nodeName = selectedNodeOf(claim);
   if (nodeName !== undefined) return { kind: 'guard', nodeName };
   if (storageClass === undefined) return ignore('its StorageClass is not there');
+  const source = readDataSource(claim);
+  if (source.kind === 'unusable') return { kind: 'refuse', reason: source.reason };
   if (!bindsImmediately(storageClass)) {
     // the scheduler takes a volume that is there before it asks for a new one
     if (claim.spec.selector !== undefined) return ignore('the claim selects its volume by labels');
     if (facts.freeVolumes.some((volume) => fitsClaim(volume, claim)))
       return ignore('a free PersistentVolume fits it');
+    if (source.kind === 'snapshot' || source.kind === 'claim') return { kind: 'join', storageClass, source };
     return { kind: 'advise', storageClass };
   }
-  return decideImmediate(facts, storageClass, isCalledHere);
+  return decideImmediate(facts, storageClass, isCalledHere, source);
 }
 
 function decideImmediate(
   { claim, freeVolumes, afterCallOnly = false }: TurnFacts,
   storageClass: StorageClass,
   isCalledHere: boolean,
+  source: Exclude<DataSource, { kind: 'unusable' }>,
 ): Turn {
-  const source = dataSourceOf(claim);
-  if (source !== undefined) {
-    const group = source.apiGroup ?? '';
-    const isSnapshot = source.kind === 'VolumeSnapshot' && group === snapshotGroup;
-    const isClaim = source.kind === 'PersistentVolumeClaim' && group === '';
-    if (!isSnapshot && !isClaim) return ignore(`a populator of ${source.kind} has to speak first`);
-    const what = isSnapshot ? 'restore snapshots' : 'clone claims';
-    const advice = 'make the claim without dataSource and copy the data in from a pod';
-    return { kind: 'refuse', reason: `this driver does not ${what} yet (${source.name}); ${advice}` };
-  }
+  if (source.kind === 'populator') return ignore(`a populator of ${source.objectKind} has to speak first`);
   // a write that gets in its way would put it off until its next round, 15 seconds later
   if (!isCalledHere && afterCallOnly) return ignore('kube-controller-manager has not asked for it yet');
   // kube-controller-manager may have a volume for it; when it has none it says so, and the claim changes
@@ -82,7 +78,7 @@ function decideImmediate(
     return ignore('the claim selects its volume by labels');
   if (!isCalledHere && freeVolumes.some((volume) => fitsClaim(volume, claim)))
     return ignore('a free PersistentVolume fits it');
-  return { kind: 'place', storageClass };
+  return source.kind === 'empty' ? { kind: 'place', storageClass } : { kind: 'join', storageClass, source };
 }
 
 function ignore(reason: string): Turn {

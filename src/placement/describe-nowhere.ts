@@ -43,6 +43,35 @@ export function describeNowhere(
   return { text: text.slice(0, longestText), kind: kindOf(ordered, requestedBytes) };
 }
 
+const advice: Readonly<Record<Obstacle, string>> = {
+  'not-allowed': 'use a class that admits it',
+  'no-driver': 'run the driver there',
+  'not-ready': 'bring it back',
+  cordoned: 'uncordon it',
+  tainted: 'take the taint off',
+  unpublished: "look into its driver's log",
+  'no-room': 'delete volumes there, or give it another pool',
+  'too-small': 'delete volumes there, or give it another pool',
+  promised: 'delete volumes there, or wait',
+  refused: "delete volumes there, or look into its driver's log",
+};
+
+/** `snapshot shop/monday is on node-a, so that its copy of 5 GiB can only be made there: node-a is cordoned; uncordon it`. */
+export function describeJoin(
+  verdict: Verdict | undefined,
+  requestedBytes: bigint,
+  source: { readonly what: string; readonly node: string },
+): Description {
+  const { what, node } = source;
+  const where = `${what} is on ${node}, so that its copy of ${formatBytes(requestedBytes)} can only be made there`;
+  if (verdict === undefined) {
+    const text = `${where}: that node is not there, or never had the driver; bring it back, or copy from another source`;
+    return { text, kind: JSON.stringify(['join', node, 'gone']) };
+  }
+  const text = `${where}: ${wordsFor(verdict, requestedBytes)}; ${advice[verdict.obstacle]}`;
+  return { text: text.slice(0, longestText), kind: JSON.stringify(['join', node, family(verdict.obstacle)]) };
+}
+
 /** Those with most room first; those of which it is not known last. */
 function byRoom(a: Verdict, b: Verdict): number {
   const [left, right] = [roomOf(a), roomOf(b)];

@@ -1,7 +1,10 @@
 import { nodeLabel, selectedNode } from '../claims/annotations.ts';
 import { namesClaim } from '../claims/volume-facts.ts';
 import { claimRefOf, logFacts, selectedNodeOf, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
+import { describeSource } from '../claims/data-source.ts';
+import { findSource } from '../claims/find-source.ts';
 import { isConflict, isNotFound } from '../kube/api-error.ts';
+import { backOffMs } from '../kube/back-off.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
@@ -12,7 +15,7 @@ import { sizeOf } from './claim-size.ts';
 import { decideAdvice, decideNode, promiseMs, mayPublishSoon, type NodeDecision } from './decide-node.ts';
 import { decideRelease, type ReleaseCause } from './decide-release.ts';
 import { decideTurn, type Turn } from './decide-turn.ts';
-import { describeNowhere } from './describe-nowhere.ts';
+import { describeJoin, describeNowhere } from './describe-nowhere.ts';
 import { type NodeState, nodeStateOf } from './node-state.ts';
 import type { PlacementReports } from './placement-reports.ts';
 import type { Survey } from './survey.ts';
@@ -24,6 +27,11 @@ const unpublishedMs = 5_000;
 const spreadMs = 1_000;
 /** Our own promises are kept or broken within a second or two; nobody needs to hear of them before. */
 const promisesSettleMs = 1_000;
+
+/** A source comes to be there, or ready, without a word to placement. */
+const sourceWaits = { baseMs: 500, maxMs: 15_000 };
+const unlabelled =
+  'its VolumeSnapshotContent has no label loam.dev/node and the PersistentVolume that it was taken of is gone, or on no single node; put that label there';
 
 export interface PlacementReconcilerOptions {
   readonly api: KubeApi;
@@ -45,6 +53,8 @@ export class PlacementReconciler {
   /** claims of which it is too early to say, by class: the first capacity objects wake them */
   readonly #unjudged = new Map<string, string>();
   readonly #unpublishedSince = new Map<string, number>();
+  /** claim's uid → looks in a row that found its source not ready */
+  readonly #looksAtSource = new Map<string, number>();
 
   constructor(options: PlacementReconcilerOptions) {
     this.#options = options;
@@ -67,6 +77,7 @@ export class PlacementReconciler {
     const claim = watches.claimByUid(claimUid);
     if (claim === undefined) {
       this.#stranded.delete(claimUid);
+      this.#looksAtSource.delete(claimUid);
       reports.forget(claimUid);
       survey.forget(claimUid);
       return { kind: 'done' };
@@ -80,7 +91,8 @@ export class PlacementReconciler {
       freeVolumes: watches.freeVolumesFor(claim),
       afterCallOnly: this.#options.scoped === true,
     });
-    if (turn.kind !== 'place' && turn.kind !== 'advise') this.#stranded.delete(claimUid);
+    if (turn.kind !== 'place' && turn.kind !== 'advise' && turn.kind !== 'join')
+      this.#stranded.delete(claimUid);
     return this.#follow(turn, claim, signal);
   }
 
@@ -109,6 +121,8 @@ export class PlacementReconciler {
         reports.forget(uidOf(claim));
         return { kind: 'done' };
       }
+      case 'join':
+        return this.#join(claim, turn, signal);
       case 'place': {
         const facts = survey.factsFor(claim, turn.storageClass);
         const decision = decideNode(facts);
@@ -145,11 +159,45 @@ export class PlacementReconciler {
     return { kind: 'retry' };
   }
 
+  /** A copy goes to the node of its source, or nowhere. */
+  async #join(
+    claim: PersistentVolumeClaim,
+    { storageClass, source }: Extract<Turn, { kind: 'join' }>,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { api, survey, reports, driverName } = this.#options;
+    const what = describeSource(source);
+    const found = await findSource(api, { claim, ref: source, driverName }, signal);
+    if (found.kind === 'not-ready' || found.node === undefined) {
+      const text =
+        found.kind === 'not-ready' ? found.reason : `it is not known which node has ${what}; ${unlabelled}`;
+      reports.cannotBeHad(claim, { text, kind: text });
+      // no news of nodes help, and none come of the source
+      this.#stranded.delete(uidOf(claim));
+      const looks = (this.#looksAtSource.get(uidOf(claim)) ?? 0) + 1;
+      this.#looksAtSource.set(uidOf(claim), looks);
+      return { kind: 'retry', afterMs: backOffMs(looks, sourceWaits) };
+    }
+    this.#looksAtSource.delete(uidOf(claim));
+    const { node } = found;
+    const facts = survey.factsFor(claim, storageClass);
+    const candidates = facts.candidates.filter((each) => each.node.topologyValue === node);
+    const decision = decideNode({ ...facts, candidates });
+    if (decision.kind === 'nowhere') {
+      return this.#strand(decision, claim, storageClass, () =>
+        describeJoin(decision.verdicts[0], sizeOf(claim), { what, node }),
+      );
+    }
+    this.#stranded.delete(uidOf(claim));
+    return this.#place(claim, decision.node, `${what} is there`, signal);
+  }
+
   /** No node, for now: its owner is told, and news of nodes bring it back. */
   #strand(
     decision: Extract<NodeDecision, { kind: 'nowhere' }>,
     claim: PersistentVolumeClaim,
     storageClass: StorageClass,
+    describe = () => describeNowhere(decision.verdicts, sizeOf(claim), storageClass.metadata.name),
   ): Outcome {
     const { reports } = this.#options;
     const className = storageClass.metadata.name;
@@ -166,7 +214,7 @@ export class PlacementReconciler {
       const afterMs = promisesSettleMs * (1 + this.#stranded.size / 100);
       return { kind: 'retry', afterMs: Math.min(afterMs, promiseMs) };
     }
-    const repeatInMs = reports.cannotBeHad(claim, describeNowhere(verdicts, sizeOf(claim), className));
+    const repeatInMs = reports.cannotBeHad(claim, describe());
     return { kind: 'retry', afterMs: Math.min(repeatInMs, againInMs ?? repeatInMs) };
   }
 

@@ -3,7 +3,7 @@ import { csiAccessMode, type KubeAccessMode } from '../model/access-mode.ts';
 import { metadataKeys } from '../model/class-parameters.ts';
 import type { ControllerCapability, CreateVolumeRequest } from '../model/csi-driver.ts';
 import { messageOf } from '../model/errors.ts';
-import type { VolumeCapability } from '../model/volume.ts';
+import type { ContentSource, VolumeCapability } from '../model/volume.ts';
 import { claimRefOf, requestedBytes, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import type { OwnSide } from '../claims/volume-facts.ts';
 
@@ -46,8 +46,11 @@ export function buildCreateRequest(input: {
   readonly capabilities: ReadonlySet<ControllerCapability>;
   readonly own: OwnSide;
   readonly clusterUid?: string | undefined;
+  readonly contentSource?: ContentSource | undefined;
+  /** of the claim's VolumeAttributesClass */
+  readonly mutableParameters?: Readonly<Record<string, string>> | undefined;
 }): BuiltRequest {
-  const { claim, storageClass, own } = input;
+  const { claim, storageClass, own, contentSource, mutableParameters } = input;
   const parameters = storageClass.parameters ?? {};
   const fsTypeKeys = Object.keys(parameters).filter(
     (key) => key === metadataKeys.fsType || key.toLowerCase() === 'fstype',
@@ -88,6 +91,8 @@ export function buildCreateRequest(input: {
     })),
     parameters: { ...withoutReserved(parameters), ...metadataOf(claim, own, input.clusterUid) },
     accessibility: { requisite: [own.segments], preferred: [own.segments] },
+    ...(contentSource === undefined ? {} : { contentSource }),
+    ...(mutableParameters === undefined ? {} : { mutableParameters }),
   };
   return { kind: 'built', request, fsType };
 }

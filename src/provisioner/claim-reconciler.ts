@@ -8,6 +8,8 @@ import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
+import { SourcePreparation } from './prepare-source.ts';
+import type { SourceProtection } from './protect-source.ts';
 import { ClaimProvisioning, type ProvisioningOptions } from './provision-claim.ts';
 import { ProvisionReports } from './provision-reports.ts';
 import { IntentSettler } from './settle-intent.ts';
@@ -23,13 +25,14 @@ export const outsideMs = 30_000;
 
 export interface ClaimReconcilerOptions extends Omit<
   ProvisioningOptions,
-  'settler' | 'redecide' | 'reports'
+  'settler' | 'redecide' | 'reports' | 'sources'
 > {
   readonly ledger?: VolumeLedger | undefined;
   readonly events: OutcomeEvents;
   readonly metrics: Metrics;
   readonly early: boolean;
   readonly sharedHandles: SharedHandles;
+  readonly protection: SourceProtection;
 }
 
 /**
@@ -40,16 +43,20 @@ export class ClaimReconciler {
   readonly #options: ClaimReconcilerOptions;
   readonly #settler: IntentSettler;
   readonly #reports: ProvisionReports;
+  readonly #sources: SourcePreparation;
   readonly #provisioning: ClaimProvisioning;
 
   constructor(options: ClaimReconcilerOptions) {
     this.#options = options;
     this.#settler = new IntentSettler(options);
     this.#reports = new ProvisionReports(options);
+    const [settler, reports] = [this.#settler, this.#reports];
+    this.#sources = new SourcePreparation({ ...options, settler, reports });
     this.#provisioning = new ClaimProvisioning({
       ...options,
-      reports: this.#reports,
-      settler: this.#settler,
+      reports,
+      settler,
+      sources: this.#sources,
       redecide: (claim, storageClass) => this.#decide(claim, storageClass),
     });
   }
@@ -57,7 +64,13 @@ export class ClaimReconciler {
   async reconcile(claimUid: string, signal: AbortSignal): Promise<Outcome> {
     try {
       const claim = this.#options.watches.claimByUid(claimUid);
-      return claim === undefined ? await this.#absent(claimUid, signal) : await this.#present(claim, signal);
+      const outcome =
+        claim === undefined ? await this.#absent(claimUid, signal) : await this.#present(claim, signal);
+      if (outcome.kind === 'done' && !this.#options.intents.has(claimUid)) {
+        this.#sources.forget(claimUid);
+        this.#reports.forget(claimUid);
+      }
+      return outcome;
     } catch (error) {
       if (signal.aborted) return { kind: 'done' };
       this.#options.log.warn(
@@ -89,7 +102,7 @@ export class ClaimReconciler {
   async #present(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<Outcome> {
     const decision = this.#decide(claim);
     if (decision.kind !== 'provision') return this.#follow(decision, claim, signal);
-    return this.#provisioning.provision(claim, decision.storageClass, signal);
+    return this.#provisioning.provision(claim, decision.storageClass, decision.source, signal);
   }
 
   /** What every decision but *provision* means. */

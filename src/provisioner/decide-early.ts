@@ -1,7 +1,8 @@
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import * as annotations from '../claims/annotations.ts';
-import { classNameOf, dataSourceOf, selectedNodeOf } from '../claims/claim-facts.ts';
+import { classNameOf, selectedNodeOf } from '../claims/claim-facts.ts';
 import { bindsImmediately, classAdmits } from '../claims/class-facts.ts';
+import { readDataSource, type DataSource } from '../claims/data-source.ts';
 import { fitsClaim, namesClaim, type OwnSide } from '../claims/volume-facts.ts';
 
 export interface EarlyFacts {
@@ -27,6 +28,8 @@ export type EarlyDecision =
   | { readonly kind: 'not-early'; readonly because: EarlyObstacle; readonly reason: string };
 
 export type EarlyObstacle = (typeof conditions)[number]['obstacle'];
+
+const servedSources: ReadonlySet<DataSource['kind']> = new Set(['empty', 'snapshot', 'claim']);
 
 const conditions = [
   {
@@ -73,11 +76,10 @@ const conditions = [
     reason: 'the claim is migrated from another driver',
   },
   {
-    // no kind is served yet; a populator or kube-controller-manager has to speak first
+    // a populator or kube-controller-manager has to speak first; a snapshot or claim beside it is served at once
     obstacle: 'data-source',
-    stands: ({ claim }: EarlyFacts) =>
-      dataSourceOf(claim) !== undefined || claim.spec.dataSourceRef !== undefined,
-    reason: 'the claim asks for the data of another object',
+    stands: ({ claim }: EarlyFacts) => !servedSources.has(readDataSource(claim).kind),
+    reason: 'the claim asks for the data of an object that somebody else serves',
   },
   {
     obstacle: 'no-class',

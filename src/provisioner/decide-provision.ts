@@ -2,6 +2,7 @@ import type { PersistentVolume, StorageClass } from '../kube/objects.ts';
 import type { ControllerCapability } from '../model/csi-driver.ts';
 import { calledProvisioner, classNameOf, isCalled, selectedNodeOf } from '../claims/claim-facts.ts';
 import { bindsImmediately, classAdmits } from '../claims/class-facts.ts';
+import type { SourceRef } from '../claims/data-source.ts';
 import { decideDataSource } from './decide-data-source.ts';
 import { decideEarly, type EarlyFacts } from './decide-early.ts';
 
@@ -16,7 +17,13 @@ export interface ProvisionFacts extends EarlyFacts {
  * `ignore` is final until the claim changes, and what was begun for it is undone; `wait` may still become ours, so that is kept.
  */
 export type ProvisionDecision =
-  | { readonly kind: 'provision'; readonly storageClass: StorageClass; readonly reason: string }
+  | {
+      readonly kind: 'provision';
+      readonly storageClass: StorageClass;
+      /** what the volume is to be made of; unset: it begins empty */
+      readonly source?: SourceRef;
+      readonly reason: string;
+    }
   | { readonly kind: 'existing'; readonly volume: PersistentVolume; readonly reason: string }
   | { readonly kind: 'ignore'; readonly reason: string }
   | { readonly kind: 'wait'; readonly reason: string; readonly looksAgain: boolean }
@@ -91,7 +98,7 @@ function decideShape(facts: ProvisionFacts, storageClass: StorageClass, reason: 
   const source = decideDataSource(claim, facts.capabilities);
   if (source.kind === 'populator') return source;
   if (source.kind === 'refuse') return refuse(source.reason);
-  if ((claim.spec.volumeAttributesClassName ?? '') !== '') {
+  if ((claim.spec.volumeAttributesClassName ?? '') !== '' && !facts.capabilities.has('MODIFY_VOLUME')) {
     return refuse(
       `volumes of ${own.driverName} have no VolumeAttributesClass; make the claim without volumeAttributesClassName`,
     );
@@ -104,7 +111,7 @@ function decideShape(facts: ProvisionFacts, storageClass: StorageClass, reason: 
       `node ${own.nodeName} was selected, but allowedTopologies of StorageClass ${storageClass.metadata.name} leave it out`,
     );
   }
-  return { kind: 'provision', storageClass, reason };
+  return { kind: 'provision', storageClass, ...(source.kind === 'empty' ? {} : { source }), reason };
 }
 
 function ignore(reason: string): ProvisionDecision {

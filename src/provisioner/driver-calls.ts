@@ -2,11 +2,18 @@ import type { Clock } from '../model/clock.ts';
 import type {
   CallContext,
   Capacity,
+  CreateSnapshotRequest,
   CreateVolumeRequest,
   CsiDriver,
   DeleteVolumeRequest,
+  DriverSnapshot,
   DriverVolume,
+  ExpandedVolume,
+  ExpandVolumeRequest,
   GetCapacityRequest,
+  ListSnapshotsRequest,
+  ModifyVolumeRequest,
+  SnapshotPage,
 } from '../model/csi-driver.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Metrics } from '../model/metrics.ts';
@@ -50,6 +57,37 @@ export class DriverCalls {
 
   getCapacity(request: GetCapacityRequest, signal: AbortSignal): Promise<Capacity> {
     return this.#measured('GetCapacity', signal, (call) => this.#driver.getCapacity(request, call));
+  }
+
+  expandVolume(request: ExpandVolumeRequest, signal: AbortSignal): Promise<ExpandedVolume> {
+    const grown = this.#measured('ControllerExpandVolume', signal, (call) =>
+      this.#driver.expandVolume(request, call),
+    );
+    return grown.finally(this.#onSpaceUsed);
+  }
+
+  modifyVolume(request: ModifyVolumeRequest, signal: AbortSignal): Promise<void> {
+    return this.#measured('ControllerModifyVolume', signal, (call) =>
+      this.#driver.modifyVolume(request, call),
+    );
+  }
+
+  createSnapshot(request: CreateSnapshotRequest, signal: AbortSignal): Promise<DriverSnapshot> {
+    const made = this.#measured('CreateSnapshot', signal, (call) =>
+      this.#driver.createSnapshot(request, call),
+    );
+    return made.finally(this.#onSpaceUsed);
+  }
+
+  deleteSnapshot(snapshotId: string, signal: AbortSignal): Promise<void> {
+    const done = this.#measured('DeleteSnapshot', signal, (call) =>
+      this.#driver.deleteSnapshot(snapshotId, call),
+    );
+    return done.finally(this.#onSpaceUsed);
+  }
+
+  listSnapshots(request: ListSnapshotsRequest, signal: AbortSignal): Promise<SnapshotPage> {
+    return this.#measured('ListSnapshots', signal, (call) => this.#driver.listSnapshots(request, call));
   }
 
   async #measured<T>(

@@ -1,26 +1,33 @@
-import { isConflict, isNotFound } from '../kube/api-error.ts';
 import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
 import type { ControllerCapability, CreateVolumeRequest, DriverVolume } from '../model/csi-driver.ts';
+import { messageOf } from '../model/errors.ts';
 import { formatBytes } from '../model/quantity.ts';
 import { statusCodeOf } from '../model/status-code.ts';
-import { nodeLabel, selectedNode } from '../claims/annotations.ts';
+import type { ContentSource } from '../model/volume.ts';
 import { buildCreateRequest } from './build-create-request.ts';
 import { claimRefOf, logFacts, selectedNodeOf, uidOf } from '../claims/claim-facts.ts';
+import type { SourceRef } from '../claims/data-source.ts';
 import { bindsImmediately } from '../claims/class-facts.ts';
 import { decideState, isInfeasible } from './decide-state.ts';
 import { describeDriverError, type DriverCalls } from './driver-calls.ts';
+import { findAttributes } from './find-attributes.ts';
+import { giveBack } from './give-back.ts';
 import { identityOfContext, type Intents } from './intents.ts';
+import type { SourcePreparation } from './prepare-source.ts';
 import { VolumeSaving, type Attempt, type SavingOptions } from './save-volume.ts';
 import type { SlowClaims } from './slow-claims.ts';
 
 /** After our own leftover was deleted the name is free at once. */
 const afterUndoMs = 10;
+/** The driver has held the call until its deadline, and will hold the next one: that is how the copy's end is heard of. */
+const copyingMs = 100;
 
 export interface ProvisioningOptions extends SavingOptions {
   readonly calls: DriverCalls;
   readonly intents: Intents;
   readonly slow: SlowClaims;
+  readonly sources: SourcePreparation;
   readonly capabilities: ReadonlySet<ControllerCapability>;
   readonly clusterUid?: string | undefined;
   readonly immediateOnThisNode: boolean;
@@ -39,12 +46,25 @@ export class ClaimProvisioning {
   async provision(
     claim: PersistentVolumeClaim,
     storageClass: StorageClass,
+    source: SourceRef | undefined,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { slow, intents, own, clock, reports } = this.#options;
+    const { slow, intents, own, clock, reports, api, sources } = this.#options;
     const restMs = slow.restMs(uidOf(claim), uidOf(storageClass));
     if (restMs > 0) return { kind: 'retry', afterMs: restMs };
-    const built = buildCreateRequest({ ...this.#options, claim, storageClass, own });
+    const attributes = await findAttributes(api, claim, own.driverName, signal);
+    if (attributes.kind === 'refused')
+      return this.refused(claim, storageClass.metadata.name, attributes.reason);
+    let contentSource: ContentSource | undefined;
+    if (source !== undefined) {
+      const canMove = this.#canMove(claim, storageClass);
+      const prepared = await sources.prepare({ claim, storageClass, source, canMove }, signal);
+      if (prepared.kind === 'not-now') return prepared.outcome;
+      contentSource = prepared.contentSource;
+    }
+    const { mutableParameters } = attributes;
+    const asked = { claim, storageClass, own, contentSource, mutableParameters };
+    const built = buildCreateRequest({ ...this.#options, ...asked });
     if (built.kind === 'refused') return this.refused(claim, storageClass.metadata.name, built.reason);
     const { request, fsType } = built;
     const intent = intents.begin(claimRefOf(claim), request);
@@ -77,7 +97,14 @@ export class ClaimProvisioning {
     attempt.intent.volume = identityOfContext(volume.volumeId, volume.volumeContext);
     const { requiredBytes } = request.capacityRange;
     if (volume.capacityBytes !== 0n && volume.capacityBytes < requiredBytes) {
-      return this.#tooSmall(attempt, volume, requiredBytes, signal);
+      const text = `created volume capacity ${formatBytes(volume.capacityBytes)} less than requested capacity ${formatBytes(requiredBytes)}`;
+      return this.#unusable(attempt, volume, text, signal);
+    }
+    // an empty volume in a copy's place would be found out by whoever misses the data
+    if (request.contentSource !== undefined && volume.contentSource === undefined) {
+      const text =
+        'the driver does not say that the volume was made of its data source; it was deleted again';
+      return this.#unusable(attempt, volume, text, signal);
     }
     this.#options.slow.forget(attempt.intent.claim.uid);
     return this.#saving.save(attempt, volume, attempt.intent.volume, signal);
@@ -89,10 +116,11 @@ export class ClaimProvisioning {
     const className = storageClass.metadata.name;
     const uid = uidOf(claim);
     const text = describeDriverError(error);
-    // a claim that binds at once goes back to placement; where there is none, it has nowhere else to go
-    const hasChooser = !bindsImmediately(storageClass) || !this.#options.immediateOnThisNode;
-    const canMove = hasChooser && selectedNodeOf(claim) !== undefined;
-    const state = decideState(error, canMove);
+    const state = decideState(error, this.#canMove(claim, storageClass));
+    if (intent.request?.contentSource !== undefined && statusCodeOf(error) === 'ABORTED') {
+      reports.copying(claim, messageOf(error));
+      return { kind: 'retry', afterMs: copyingMs };
+    }
     if (isInfeasible(error)) reports.infeasible(claim, className, text);
     else reports.failed(claim, className, text);
     if (state === 'in-background') return { kind: 'retry' };
@@ -105,54 +133,35 @@ export class ClaimProvisioning {
     }
     // a driver that says for sure that there is nothing is taken at its word, unless its own records differ
     if (leftover === undefined) intents.end(uid);
-    if (state === 'reschedule') return this.#reschedule(attempt, signal);
+    if (state === 'reschedule') return giveBack(this.#options, claim, signal);
     if (!isInfeasible(error)) return { kind: 'retry' };
     slow.add(uid, uidOf(storageClass));
     return { kind: 'retry', afterMs: slow.restMs(uid, uidOf(storageClass)) };
   }
 
-  /** This node cannot: the scheduler, or placement, may choose another. Only for volumes that were certainly not made. */
-  async #reschedule({ claim }: Attempt, signal: AbortSignal): Promise<Outcome> {
-    const { api, watches, log } = this.#options;
-    const { name, namespace = '', resourceVersion } = (watches.claimByUid(uidOf(claim)) ?? claim).metadata;
-    const body = {
-      metadata: { resourceVersion, annotations: { [selectedNode]: null }, labels: { [nodeLabel]: null } },
-    };
-    try {
-      const moved = await api.patch(
-        'PersistentVolumeClaim',
-        { namespace, name },
-        { type: 'merge', body },
-        signal,
-      );
-      // else the next look would still see this node selected
-      watches.putClaim(moved);
-    } catch (error) {
-      if (isNotFound(error)) return { kind: 'done' };
-      if (!isConflict(error)) throw error;
-      return { kind: 'retry' };
-    }
-    log.info(logFacts(claimRefOf(claim)), 'gave the claim back, for another node to be selected');
-    return { kind: 'done' };
+  /** Whether another node would be chosen for the claim if this one gave it back. */
+  #canMove(claim: PersistentVolumeClaim, storageClass: StorageClass): boolean {
+    // a claim that binds at once goes back to placement; where there is none, it has nowhere else to go
+    const hasChooser = !bindsImmediately(storageClass) || !this.#options.immediateOnThisNode;
+    return hasChooser && selectedNodeOf(claim) !== undefined;
   }
 
-  async #tooSmall(
+  /** What the driver made is not what it was asked for. */
+  async #unusable(
     attempt: Attempt,
-    volume: DriverVolume,
-    requiredBytes: bigint,
+    { volumeId, volumeContext }: DriverVolume,
+    text: string,
     signal: AbortSignal,
   ): Promise<Outcome> {
     const { claim, storageClass, intent } = attempt;
-    const { volumeId, volumeContext } = volume;
     const { calls, log, reports } = this.#options;
     try {
       await calls.deleteVolume({ volumeId, volumeContext }, signal);
     } catch (error) {
       if (signal.aborted) throw error;
       const facts = { ...logFacts(intent.claim), volumeId, err: describeDriverError(error) };
-      log.warn(facts, 'a volume that is too small could not be deleted');
+      log.warn(facts, 'a volume that is not what was asked for could not be deleted');
     }
-    const text = `created volume capacity ${formatBytes(volume.capacityBytes)} less than requested capacity ${formatBytes(requiredBytes)}`;
     reports.failed(claim, storageClass.metadata.name, text);
     return { kind: 'retry' };
   }

@@ -3,11 +3,13 @@ import type { Clock } from '../model/clock.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
-import { claimRefOf, dataSourceOf, logFacts } from '../claims/claim-facts.ts';
+import { claimRefOf, dataSourceOf, logFacts, uidOf } from '../claims/claim-facts.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 
 /** An attempt that takes longer is announced while it runs; a quicker one with its outcome, out of the way of the PV's own write. */
 const announceMs = 100;
+/** How often the progress of a copy is told. */
+export const progressMs = 60_000;
 
 /** What people and dashboards hear of attempts to provision: events in upstream's words, upstream's metrics, one log line each. */
 export class ProvisionReports {
@@ -15,6 +17,8 @@ export class ProvisionReports {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #metrics: Metrics;
+  /** claim's uid → when its copy's progress was last told */
+  readonly #copyingSaidAtMs = new Map<string, number>();
 
   constructor(options: {
     readonly events: OutcomeEvents;
@@ -47,6 +51,22 @@ export class ProvisionReports {
     this.#warn(claim, `Volume provisioning failed with infeasible error. Retries will be delayed. ${text}`);
     const facts = { ...logFacts(claimRefOf(claim)), storageClass: className, err: text };
     this.#log.warn(facts, 'provisioning is infeasible; trying again slowly');
+  }
+
+  /** The driver is at it: no failure, and for hours perhaps. @param text its own words, with its progress */
+  copying(claim: PersistentVolumeClaim, text: string): void {
+    this.#announce(claim);
+    const nowMs = this.#clock.nowMs();
+    const uid = uidOf(claim);
+    if ((this.#copyingSaidAtMs.get(uid) ?? -Infinity) + progressMs > nowMs) return;
+    this.#copyingSaidAtMs.set(uid, nowMs);
+    this.#events.normal('PersistentVolumeClaim', claim, 'ProvisioningCopies', text);
+    this.#log.info({ ...logFacts(claimRefOf(claim)), progress: text }, 'the volume is being copied');
+  }
+
+  /** The claim is gone, or its volume is there. */
+  forget(claimUid: string): void {
+    this.#copyingSaidAtMs.delete(claimUid);
   }
 
   notSaved(claim: PersistentVolumeClaim, className: string, volumeName: string, error: unknown): void {

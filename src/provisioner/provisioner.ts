@@ -14,15 +14,20 @@ import { nodeLabel } from '../claims/annotations.ts';
 import { uidOf } from '../claims/claim-facts.ts';
 import { CapacityPublisher } from './capacity/capacity-publisher.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
+import type { ConditionSource } from './conditions/condition-loop.ts';
 import { VolumeDestruction } from './destroy-volume.ts';
 import { DriverCalls } from './driver-calls.ts';
 import { meetDriver, readClusterUid } from './first-contact.ts';
 import { Intents } from './intents.ts';
 import { OutcomeEvents } from './outcome-events.ts';
+import { SourceProtection } from './protect-source.ts';
+import { sweepProtection } from './sweep-protection.ts';
 import { SharedHandles } from './shared-handles.ts';
 import { SlowClaims } from './slow-claims.ts';
 import { sweepIntents, sweepMs } from './sweep-intents.ts';
+import { SnapshotLoop, snapshotTimeoutMs } from './snapshots/snapshot-loop.ts';
 import { isOfDriver, type OwnSide } from '../claims/volume-facts.ts';
+import { VolumeChanges } from './volume-changes.ts';
 import { VolumeReconciler } from './volume-reconciler.ts';
 import { Watches } from './watches.ts';
 
@@ -44,6 +49,13 @@ export interface ProvisionerSettings {
   readonly immediateOnThisNode: boolean;
   /** watch the claims and PVs with this node's label only, which a controller has to keep */
   readonly scoped?: boolean;
+  /** look after this node's VolumeSnapshotContents, as csi-snapshotter does; unset: somebody else does, or nobody */
+  readonly snapshots?: boolean;
+  /** grow this node's volumes and apply VolumeAttributesClasses to them, as external-resizer does; unset: as above */
+  readonly expansion?: boolean;
+  readonly modification?: boolean;
+  /** the driver has no EXPAND_VOLUME in its controller half, and grows volumes on kubelet's call */
+  readonly kubeletExpands?: boolean;
   /** where capacity objects are published; unset: nowhere */
   readonly capacityNamespace?: string;
   /** unset: read from the API */
@@ -58,6 +70,8 @@ export interface ProvisionerOptions {
   readonly driver: CsiDriver;
   /** unset: a driver of other people, whose records we cannot read */
   readonly ledger?: VolumeLedger;
+  /** how our own driver's volumes are; unset: nobody tells on claims */
+  readonly conditions?: ConditionSource;
   readonly settings: ProvisionerSettings;
   readonly clock: Clock;
   readonly log: Log;
@@ -76,6 +90,8 @@ export class Provisioner {
   readonly #undo: (() => void)[] = [];
   #queues: readonly WorkQueue[] = [];
   #capacity: CapacityPublisher | undefined;
+  #snapshots: SnapshotLoop | undefined;
+  #changes: VolumeChanges | undefined;
 
   constructor(options: ProvisionerOptions) {
     this.#options = options;
@@ -123,7 +139,12 @@ export class Provisioner {
   async stop(): Promise<void> {
     this.#stopping.abort(new Error('the provisioner was stopped'));
     for (const undo of this.#undo.splice(0)) undo();
-    await Promise.all([...this.#queues.map((queue) => queue.idle()), this.#capacity?.idle()]);
+    await Promise.all([
+      ...this.#queues.map((queue) => queue.idle()),
+      this.#capacity?.idle(),
+      this.#snapshots?.idle(),
+      this.#changes?.idle(),
+    ]);
     const late = new AbortController();
     const cancel = this.#options.clock.after(flushMs, () => late.abort());
     await this.#recorder.flush(late.signal).finally(cancel);
@@ -137,6 +158,8 @@ export class Provisioner {
   /** Sets the gauges that are only worth computing for a scrape. */
   measure(): void {
     for (const queue of this.#queues) queue.measure();
+    this.#snapshots?.measure();
+    this.#changes?.measure();
     this.#watches.measure(this.#options.metrics);
   }
 
@@ -163,10 +186,12 @@ export class Provisioner {
     const identity = `${clock.nowMs()}-${randomInt(10_000)}-${own.driverName}-${own.nodeName}`;
     const sharedHandles = new SharedHandles({ api: this.#options.api, watches });
     const shared = { ...this.#options, ...settings, watches, events, calls, own, sharedHandles };
+    const protection = new SourceProtection(shared, signal);
     const claimLoop = new ClaimReconciler({
       ...shared,
       ledger,
       intents,
+      protection,
       slow: new SlowClaims(clock),
       capabilities,
       clusterUid,
@@ -191,6 +216,7 @@ export class Provisioner {
     });
 
     this.#listen({ claims, volumes, intents, events, own });
+    const changes = new VolumeChanges({ ...shared, ledger, capabilities, recorder: this.#recorder });
     if (ledger !== undefined) {
       const stopRemoved = ledger.onRemoved((volumeId) => {
         for (const volume of watches.volumesOfHandle(volumeId)) volumes.add(volume.metadata.name);
@@ -206,18 +232,25 @@ export class Provisioner {
     }
     await watches.start(signal);
     sweepIntents(intents, (uid) => claims.add(uid), log, true);
+    const sweepSources = () => void sweepProtection({ ...shared, protection }, signal);
+    sweepSources();
     claims.start(signal);
     volumes.start(signal);
     this.#publishCapacity({ own, ledger, capabilities, calls, signal });
+    this.#lookAfterSnapshots({ own, ledger, capabilities, events, signal });
+    changes.start(signal);
+    this.#changes = changes;
     this.#queues = [claims, volumes];
     this.#undo.push(
       every(this.#options.clock, sweepMs, () => sweepIntents(intents, (uid) => claims.add(uid), log, false)),
+      every(this.#options.clock, sweepMs, sweepSources),
     );
     this.#undo.push(
       every(this.#options.clock, resyncMs, () => {
         for (const claim of watches.claims()) if (isOpen(claim)) claims.add(uidOf(claim));
         for (const volume of watches.volumes())
           if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
+        changes.resync();
       }),
     );
     log.info(
@@ -255,6 +288,36 @@ export class Provisioner {
     });
     capacity.start(parts.signal);
     this.#capacity = capacity;
+  }
+
+  #lookAfterSnapshots({
+    signal,
+    ...parts
+  }: {
+    readonly own: OwnSide;
+    readonly ledger: VolumeLedger | undefined;
+    readonly capabilities: ReadonlySet<ControllerCapability>;
+    readonly events: OutcomeEvents;
+    readonly signal: AbortSignal;
+  }): void {
+    const { driver, settings } = this.#options;
+    // what our own driver can do follows from pools that may be opened later
+    const isAble = parts.own.ownDriver || parts.capabilities.has('CREATE_DELETE_SNAPSHOT');
+    if (settings.snapshots !== true || !isAble) return;
+    const { driverName } = parts.own;
+    const calls = new DriverCalls({
+      ...this.#options,
+      driver,
+      driverName,
+      timeoutMs: snapshotTimeoutMs,
+      ...(parts.ledger === undefined ? { onSpaceUsed: () => this.#capacity?.refresh() } : {}),
+    });
+    const snapshots = new SnapshotLoop({ ...this.#options, ...parts, calls, volumes: this.#watches });
+    this.#watches.onVolume(({ previous, current }) => {
+      if (previous === undefined && current !== undefined) snapshots.onVolume(current);
+    });
+    snapshots.start(signal);
+    this.#snapshots = snapshots;
   }
 
   /** Which news wake which work. */

@@ -6,6 +6,7 @@ import type { Clock } from '../model/clock.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
+import { volumeIdOf } from '../model/volume-id.ts';
 import { poolUuidKey } from '../model/volume.ts';
 import { logFacts, volumeNameFor } from '../claims/claim-facts.ts';
 import { decideState } from './decide-state.ts';
@@ -13,7 +14,7 @@ import { describeDriverError, type DriverCalls } from './driver-calls.ts';
 import { identityOfContext, type Intent, type Intents } from './intents.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import type { SharedHandles } from './shared-handles.ts';
-import { standsFor, type OwnSide, type VolumeIdentity } from '../claims/volume-facts.ts';
+import { isOnNode, standsFor, type OwnSide, type VolumeIdentity } from '../claims/volume-facts.ts';
 
 /** A POST without an answer may take effect for as long as an API server keeps a request. */
 export const unansweredMs = 65_000;
@@ -46,7 +47,10 @@ export class IntentSettler {
 
     const name = volumeNameFor(intent.claim.uid);
     const named = await lookUp(api, 'PersistentVolume', { name }, signal);
-    const isOwner = (volume: PersistentVolume) => standsFor(volume, identity, own.driverName);
+    // of a copy that is not finished only the handle is known, which another node's volume of this claim has too
+    const isSure = identity.poolUuid !== undefined || !own.ownDriver;
+    const isOwner = (volume: PersistentVolume) =>
+      standsFor(volume, identity, own.driverName) && (isSure || isOnNode(volume, own));
     const owner =
       named !== undefined && isOwner(named)
         ? named
@@ -109,7 +113,13 @@ export class IntentSettler {
   /** Which volume it is. Drivers without a ledger have to be asked again, by the same name, to tell what they made. */
   async #identify(intent: Intent, signal: AbortSignal): Promise<VolumeIdentity | undefined | 'unknown'> {
     const known = intent.volume ?? this.#options.intents.recorded(intent.claim.uid);
-    if (known !== undefined || this.#options.own.ownDriver || intent.request === undefined) return known;
+    if (known !== undefined || intent.request === undefined) return known;
+    if (this.#options.own.ownDriver) {
+      // a copy goes on by itself, and stands in no record until it is whole: deleting it ends it
+      return intent.request.contentSource === undefined
+        ? undefined
+        : { volumeId: volumeIdOf(intent.request.name) };
+    }
     try {
       const volume = await this.#options.calls.createVolume(intent.request, signal);
       intent.volume = identityOfContext(volume.volumeId, volume.volumeContext);

@@ -4,7 +4,7 @@ import { clusterScript, nodesOfCluster, whyNoCluster } from './real-cluster.ts';
 export default async function setUp(): Promise<(() => Promise<void>) | undefined> {
   if ((await whyNoCluster()) !== undefined) return undefined;
   const wasUp = nodesOfCluster().length > 0;
-  await clusterScript('up', '--loam', '--nodes', '3');
+  await clusterScript('up', '--loam', '--snapshots', '--nodes', '3');
   return async () => {
     if (!wasUp) await clusterScript('down');
   };

@@ -10,6 +10,7 @@ import { eventually } from './eventually.ts';
 import { Kubectl } from './node-account.ts';
 import { aCapacityOf, aClaimFor, anEventBy, aVolumeOn, loamNamespace } from './node-objects.ts';
 import { RealApiServer } from './real-api-server.ts';
+import { installSnapshotKinds } from './snapshot-controller.ts';
 
 type Api = KubeApi & { close(): Promise<void> };
 /** A write, by whomever. */
@@ -22,7 +23,13 @@ const everything = {
   apiVersion: 'rbac.authorization.k8s.io/v1',
   kind: 'ClusterRole',
   metadata: { name: 'everything' },
-  rules: [{ apiGroups: ['', 'storage.k8s.io', 'events.k8s.io'], resources: ['*'], verbs: ['*'] }],
+  rules: [
+    {
+      apiGroups: ['', 'storage.k8s.io', 'events.k8s.io', 'snapshot.storage.k8s.io'],
+      resources: ['*'],
+      verbs: ['*'],
+    },
+  ],
 };
 const everythingForLoam = {
   apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -55,13 +62,15 @@ export class ConfinedCluster implements AsyncDisposable {
     this.#open('admin', server.kubeconfigPath);
   }
 
-  static async start(nodeNames: readonly string[]): Promise<ConfinedCluster> {
+  /** @param withSnapshots external-snapshotter's CustomResourceDefinitions are there */
+  static async start(nodeNames: readonly string[], withSnapshots = false): Promise<ConfinedCluster> {
     const folder = mkdtempSync(join(tmpdir(), 'loam-confined-'));
     // a nodeAffinity that can change is on its way into Kubernetes
     const apiServerFlags = () => ['--feature-gates=MutablePVNodeAffinity=true'];
     const server = await RealApiServer.start({ apiServerFlags });
     const cluster = new ConfinedCluster(server, folder, await Kubectl.of(server, folder));
     try {
+      if (withSnapshots) await installSnapshotKinds(server.kubeconfigPath);
       await cluster.#prepare(nodeNames);
       return cluster;
     } catch (error) {

@@ -36,6 +36,8 @@ export interface LocalNodeOptions {
   readonly writePhase?: boolean;
   readonly immediate?: boolean;
   readonly scoped?: boolean;
+  /** look after VolumeSnapshotContents */
+  readonly snapshots?: boolean;
   /** unset: no capacity is published */
   readonly capacityNamespace?: string;
 }
@@ -124,6 +126,7 @@ export class LocalNode implements AsyncDisposable {
         api,
         driver,
         ledger: stack.controller,
+        conditions: stack.controller,
         settings: {
           driverName,
           nodeName,
@@ -132,6 +135,9 @@ export class LocalNode implements AsyncDisposable {
           writePhase: options.writePhase ?? true,
           immediateOnThisNode: options.immediate ?? true,
           scoped: options.scoped ?? false,
+          snapshots: options.snapshots ?? false,
+          expansion: true,
+          modification: true,
           ...(options.capacityNamespace === undefined
             ? {}
             : { capacityNamespace: options.capacityNamespace }),

@@ -29,7 +29,8 @@ interface ManifestKinds {
   DaemonSet: Workload;
   Deployment: Workload;
   PodDisruptionBudget: Manifest;
-  StorageClass: Manifest & Pick<StorageClass, 'provisioner' | 'parameters' | 'volumeBindingMode'>;
+  StorageClass: Manifest &
+    Pick<StorageClass, 'provisioner' | 'parameters' | 'volumeBindingMode' | 'allowVolumeExpansion'>;
 }
 
 type Workload = Manifest & {

@@ -101,21 +101,25 @@ describe.skipIf(!isRoot).each(planeNames)(
         {
           what: 'a clone',
           dataSource: { kind: 'PersistentVolumeClaim', name: 'other' },
-          says: 'the driver cannot clone claim other; make the claim without dataSource',
+          says: /claim \w+\/other is not there/,
         },
         {
           what: 'a snapshot',
           dataSource: { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'yesterday' },
-          says: 'the driver cannot restore snapshot yesterday; make the claim without dataSource',
+          // the embedded control plane has the kind, a new cluster has not
+          says: /yesterday (cannot be restored: .*external-snapshotter is not installed|is not there)/,
         },
-      ])('is refused with the reason, leaving nothing: the data of $what', async ({ dataSource, says }) => {
-        await using world = await LoopWorld.open(plane, adapter);
-        const { user } = world;
-        const className = await user.createClass();
-        const claim = await user.createClaim({ className, node: 'node-a', spec: { dataSource } });
-        await user.untilEvent(claim, 'ProvisioningFailed', says);
-        await assertUnserved(world, claim);
-      });
+      ])(
+        'is refused with the reason, leaving nothing: the data of $what that is not there',
+        async ({ dataSource, says }) => {
+          await using world = await LoopWorld.open(plane, adapter);
+          const { user } = world;
+          const className = await user.createClass();
+          const claim = await user.createClaim({ className, node: 'node-a', spec: { dataSource } });
+          await user.untilEvent(claim, 'ProvisioningFailed', says);
+          await assertUnserved(world, claim);
+        },
+      );
 
       it('is left to its populator, with an event that says so', async () => {
         await using world = await LoopWorld.open(plane, adapter);

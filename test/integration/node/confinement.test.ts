@@ -28,7 +28,9 @@ const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
 const longName = `long-a-${'x'.repeat(60)}.example`;
 const otherLongName = `long-b-${'x'.repeat(60)}.example`;
 const nodes = ['node-a', 'node-b', 'node-ab', longName, otherLongName];
-const policies = ['loam-node-capacity', 'loam-node-claims', 'loam-node-events', 'loam-node-volumes'];
+const policies = ['capacity', 'claims', 'events', 'snapshot-contents', 'snapshots', 'volumes'].map(
+  (each) => `loam-node-${each}`,
+);
 
 describe('the policies that confine a node’s process', () => {
   let cluster: ConfinedCluster;
@@ -43,7 +45,7 @@ describe('the policies that confine a node’s process', () => {
     expect(refusal).toMatch(text);
   }
 
-  it('are understood by the API server without a warning', async () => {
+  it('are understood by the API server without a warning, though it has no snapshots', async () => {
     const said = await eventually('the policies to be type-checked', async () => {
       const list = await cluster.kubectl.run('get', 'validatingadmissionpolicies', '-o', 'json');
       const { items } = JSON.parse(list) as { items: PolicyStatus[] };
@@ -153,12 +155,16 @@ describe('the policies that confine a node’s process', () => {
     it('its own against what its process never does', async () => {
       const volume = await cluster.seed('PersistentVolume', aVolumeOn('node-a'));
       const refuse = (write: Write, text: RegExp) => expectRefused('node-a', write, text);
-      const spec = /UPDATE of PersistentVolume pvc-\S+ by node node-a refused: it would change the spec/;
+      const spec =
+        /UPDATE of PersistentVolume pvc-\S+ by node node-a refused: it would change the spec otherwise/;
       await refuse(
         patch('PersistentVolume', volume, { spec: { persistentVolumeReclaimPolicy: 'Retain' } }),
         spec,
       );
       await refuse(patch('PersistentVolume', volume, { spec: { claimRef: null } }), spec);
+      await refuse(patch('PersistentVolume', volume, { spec: { capacity: { storage: '1048575' } } }), spec);
+      const both = { capacity: { storage: '1Gi' }, persistentVolumeReclaimPolicy: 'Retain' };
+      await refuse(patch('PersistentVolume', volume, { spec: both }), spec);
       await refuse(patch('PersistentVolume', volume, { spec: { mountOptions: ['suid'] } }), spec);
       await refuse(
         patch('PersistentVolume', volume, { spec: { nodeAffinity: aVolumeOn('node-b').spec.nodeAffinity } }),
@@ -189,81 +195,18 @@ describe('the policies that confine a node’s process', () => {
       await patch('PersistentVolume', volume, { metadata: { annotations: { 'loam.dev/reclaiming': null } } })(
         own,
       );
+      const noted = (text: string | null) => ({ 'volume.alpha.kubernetes.io/pre-resize-capacity': text });
+      const grown = { metadata: { annotations: noted('1Mi') }, spec: { capacity: { storage: '1.5Mi' } } };
+      await patch('PersistentVolume', volume, grown)(own);
+      await patch('PersistentVolume', volume, {
+        metadata: { annotations: noted(null) },
+        spec: { capacity: { storage: '2Gi' }, volumeAttributesClassName: 'gold' },
+      })(own);
       const off = { metadata: { '$deleteFromPrimitiveList/finalizers': [finalizer] } };
       await patch('PersistentVolume', volume, off, 'strategic')(own);
       await patch('PersistentVolume', volume, { metadata: { finalizers: [finalizer] } }, 'strategic')(own);
       await remove('PersistentVolume', volume)(own);
       await patch('PersistentVolume', volume, off, 'strategic')(own);
-    });
-  });
-
-  describe('hold a claim', () => {
-    it.each([
-      ['another node’s', 'node-b'],
-      ['nobody’s yet', undefined],
-    ])('that is %s against every write', async (_, node) => {
-      const claim = await cluster.seed('PersistentVolumeClaim', aClaimFor(node, cluster.freshName('claim')));
-      const where =
-        /PersistentVolumeClaim claim-\d+ by node node-a refused: its volume.kubernetes.io\/selected-node/;
-      for (const write of [
-        patch('PersistentVolumeClaim', claim, { metadata: { annotations: { 'loam.dev/any': 'x' } } }),
-        patch('PersistentVolumeClaim', claim, { metadata: { labels: { 'loam.dev/node': 'x' } } }),
-        patch('PersistentVolumeClaim', claim, { metadata: { annotations: { [selectedNode]: null } } }),
-        patch('PersistentVolumeClaim', claim, { metadata: { annotations: { [selectedNode]: 'node-a' } } }),
-        patch('PersistentVolumeClaim', claim, { metadata: { finalizers: [] } }),
-        patch('PersistentVolumeClaim', claim, { spec: { volumeName: 'mine' } }),
-        patchStatus('PersistentVolumeClaim', claim, { status: { phase: 'Lost' } }),
-        patchStatus('PersistentVolumeClaim', claim, { metadata: { annotations: { 'loam.dev/any': 'x' } } }),
-      ]) {
-        await expectRefused('node-a', write, where);
-      }
-      const never = /nodes neither make nor delete claims/;
-      await expectRefused('node-a', remove('PersistentVolumeClaim', claim), never);
-      expect(await cluster.now('PersistentVolumeClaim', claim)).toEqual(claim);
-    });
-
-    it('that waits for it against what its process never does', async () => {
-      const claim = await cluster.seed(
-        'PersistentVolumeClaim',
-        aClaimFor('node-a', cluster.freshName('claim')),
-      );
-      const metadata = /of its metadata only loam.dev\//;
-      for (const change of [
-        { annotations: { [selectedNode]: 'node-b' } },
-        { annotations: { 'volume.kubernetes.io/storage-provisioner': 'other.dev' } },
-        { annotations: { app: null } },
-        { labels: { app: 'other' } },
-        { labels: { app: null } },
-        { finalizers: ['example.dev/stay'] },
-        { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-a', uid: 'any' }] },
-      ]) {
-        await expectRefused('node-a', patch('PersistentVolumeClaim', claim, { metadata: change }), metadata);
-      }
-      const spec = { spec: { volumeName: 'mine' } };
-      await expectRefused('node-a', patch('PersistentVolumeClaim', claim, spec), /it would change the spec/);
-      const status = { status: { phase: 'Lost' } };
-      await expectRefused(
-        'node-a',
-        patchStatus('PersistentVolumeClaim', claim, status),
-        /it would change the status/,
-      );
-      const never = /nodes neither make nor delete claims/;
-      await expectRefused('node-a', remove('PersistentVolumeClaim', claim), never);
-      await expectRefused('node-a', create('PersistentVolumeClaim', aClaimFor('node-a', 'forged')), never);
-      expect(await cluster.now('PersistentVolumeClaim', claim)).toEqual(claim);
-    });
-
-    it('that waits for it open to being given back to the scheduler, whatever else is written on it', async () => {
-      const many = Object.fromEntries(
-        Array.from({ length: 2_000 }, (_, n) => [`example.dev/a${n}`, 'x'.repeat(80)]),
-      );
-      const claim = aClaimFor('node-a', cluster.freshName('claim'));
-      Object.assign(claim.metadata.annotations ?? {}, many);
-      const there = await cluster.seed('PersistentVolumeClaim', claim);
-      const body = { metadata: { annotations: { [selectedNode]: null, 'loam.dev/any': 'x' } } };
-      await patch('PersistentVolumeClaim', there, body)(cluster.as('node-a'));
-      const now = await cluster.now('PersistentVolumeClaim', there);
-      expect(now.metadata.annotations).not.toHaveProperty([selectedNode]);
     });
   });
 

@@ -60,7 +60,7 @@ describe.skipIf(!isRoot)(`deploy/kubernetes on a real API server${mountsNeedRoot
 
   it('is taken by the API server under strict validation, and a second apply changes nothing', async () => {
     const lines = (await kubectl.applyLoam()).trim().split('\n');
-    expect(lines).toHaveLength(26);
+    expect(lines).toHaveLength(30);
     // kubectl sends a budget's selector every time
     const changed = lines.filter((line) => !/ unchanged$|^poddisruptionbudget/.test(line));
     expect(changed).toEqual([]);
@@ -259,7 +259,7 @@ describe.skipIf(!isRoot)(`deploy/kubernetes on a real API server${mountsNeedRoot
     ['node', 'delete claims', ['delete', 'pvc', 'any', '-n', 'default']],
     [
       'node',
-      'change claims’ status',
+      'change the status of claims that are not its own',
       ['patch', 'pvc', 'any', '-n', 'default', '--subresource=status', '-p', '{}'],
     ],
     ['node', 'change classes', ['patch', 'storageclass', 'loam', '-p', '{"allowVolumeExpansion":true}']],

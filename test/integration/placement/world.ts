@@ -22,6 +22,8 @@ export class PlacementWorld implements AsyncDisposable {
   readonly controllers: LoamProcess[] = [];
   /** for the nodes that are started from now on */
   scoped = false;
+  /** whether they look after snapshots */
+  snapshots = false;
   readonly #prefix: string;
 
   private constructor(world: LoopWorld) {
@@ -64,6 +66,7 @@ export class PlacementWorld implements AsyncDisposable {
       pools: [`p=${join(path, 'pool')},reserved=0%`],
       immediate: false,
       scoped: this.scoped,
+      snapshots: this.snapshots,
       ...(publishes ? { capacityNamespace: this.namespace } : {}),
     });
   }

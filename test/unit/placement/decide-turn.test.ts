@@ -86,11 +86,28 @@ describe("placement's part in a claim", () => {
   it.each([
     [
       { kind: 'VolumeSnapshot', name: 's', apiGroup: 'snapshot.storage.k8s.io' },
-      /restore snapshots yet \(s\)/,
+      { kind: 'snapshot', namespace: 'shop', name: 's' },
     ],
-    [{ kind: 'PersistentVolumeClaim', name: 'c' }, /clone claims yet \(c\)/],
-  ])('is to say that data cannot be had from %o', (dataSource, reason) => {
-    const decision = decide({ claim: aClaim({ metadata: { annotations: {} }, spec: { dataSource } }) });
-    expect(decision).toMatchObject({ kind: 'refuse', reason: expect.stringMatching(reason) as string });
+    [
+      { kind: 'PersistentVolumeClaim', name: 'c' },
+      { kind: 'claim', namespace: 'shop', name: 'c' },
+    ],
+  ])('is to bring it to the node of its source, whoever would choose otherwise: %o', (dataSource, source) => {
+    const claim = aClaim({ metadata: { annotations: {} }, spec: { dataSource } });
+    expect(decide({ claim })).toEqual({ kind: 'join', storageClass: immediate, source });
+    const waits = aStorageClass();
+    expect(decide({ claim, storageClass: waits })).toEqual({ kind: 'join', storageClass: waits, source });
+    // kube-controller-manager calls nobody for a claim that waits for its first pod and has no node
+    expect(decide({ claim, storageClass: waits, afterCallOnly: true }).kind).toBe('join');
+    expect(decide({ claim, afterCallOnly: true }).kind).toBe('ignore');
+    expect(decide({ claim, freeVolumes: [free] }).kind).toBe('ignore');
+    const chosen = aClaim({ spec: { dataSource } });
+    expect(decide({ claim: chosen }).kind).toBe('guard');
+  });
+
+  it('is to say so where its source is in another namespace', () => {
+    const dataSourceRef = { kind: 'PersistentVolumeClaim', name: 'c', namespace: 'elsewhere' };
+    const claim = aClaim({ metadata: { annotations: {} }, spec: { dataSourceRef } });
+    expect(decide({ claim })).toMatchObject({ kind: 'refuse' });
   });
 });

@@ -44,21 +44,8 @@ const table: [
     'refuse',
     /driver cannot restore snapshot monday/,
   ],
-  [
-    'a restore with it is not served yet',
-    snapshot,
-    ['CREATE_DELETE_SNAPSHOT'],
-    'refuse',
-    /does not restore snapshots yet/,
-  ],
   ['a clone without the capability is refused', claim, [], 'refuse', /driver cannot clone claim old/],
-  [
-    'a clone with it is not served yet',
-    { ...claim, namespace: 'shop' },
-    ['CLONE_VOLUME'],
-    'refuse',
-    /does not clone claims yet/,
-  ],
+  ['a name that is none is refused', { ...claim, name: '../x' }, [], 'refuse', /cannot be the name of a/],
 ];
 
 describe('decideDataSource', () => {
@@ -69,6 +56,26 @@ describe('decideDataSource', () => {
   it.each(table)('%s', (_what, source, can, kind, reason) => {
     const decision = decideDataSource(aClaim({ spec: { dataSource: source } }), new Set(can));
     expect(decision).toMatchObject({ kind, reason: expect.stringMatching(reason) as string });
+  });
+
+  it('goes on with what the driver can make copies of', () => {
+    const of = (dataSource: TypedReference, can: ControllerCapability[]) =>
+      decideDataSource(aClaim({ spec: { dataSource } }), new Set(can));
+    const restore = { kind: 'snapshot', namespace: 'shop', name: 'monday' };
+    expect(of(snapshot, ['CREATE_DELETE_SNAPSHOT'])).toEqual(restore);
+    const clone = { kind: 'claim', namespace: 'shop', name: 'old' };
+    expect(of({ ...claim, namespace: 'shop' }, ['CLONE_VOLUME'])).toEqual(clone);
+    expect(of(snapshot, ['CLONE_VOLUME']).kind).toBe('refuse');
+    expect(of(claim, ['CREATE_DELETE_SNAPSHOT']).kind).toBe('refuse');
+  });
+
+  it('refuses two sources, which no API server lets through', () => {
+    const both = (name: string) =>
+      decideDataSource(
+        aClaim({ spec: { dataSource: claim, dataSourceRef: { ...claim, name } } }),
+        new Set(['CLONE_VOLUME']),
+      ).kind;
+    expect([both('old'), both('other')]).toEqual(['claim', 'refuse']);
   });
 
   it('reads dataSourceRef where dataSource is absent', () => {

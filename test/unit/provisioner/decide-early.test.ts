@@ -55,7 +55,7 @@ const breaks: Record<EarlyObstacle, ((good: EarlyFacts) => EarlyFacts)[]> = {
   ],
   migrated: [(good) => withNote(good, { [annotations.migratedTo]: 'loam.dev' })],
   'data-source': [
-    (good) => withSpec(good, { dataSource: { kind: 'PersistentVolumeClaim', name: 'old' } }),
+    (good) => withSpec(good, { dataSource: { kind: 'PersistentVolumeClaim', name: '' } }),
     (good) => withSpec(good, { dataSourceRef: { apiGroup: 'pop.example', kind: 'Image', name: 'seed' } }),
     (good) =>
       withSpec(good, {
@@ -141,13 +141,18 @@ const goodFacts = record({
   intent: boolean(),
   topologies: boolean(),
   stranger: boolean(),
-}).map(({ unassigned, annotated, intent, topologies, stranger }) => {
+  source: constantFrom(
+    {},
+    { dataSource: { kind: 'PersistentVolumeClaim', name: 'old' } },
+    { dataSource: { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'monday' } },
+  ),
+}).map(({ unassigned, annotated, intent, topologies, stranger, source }) => {
   const notes = {
     ...(unassigned ? {} : node),
     ...(annotated ? { [annotations.storageProvisioner]: 'loam.dev' } : {}),
   };
   return facts({
-    claim: aClaim({ metadata: { annotations: notes } }),
+    claim: aClaim({ metadata: { annotations: notes }, spec: source }),
     storageClass: aStorageClass({
       volumeBindingMode: unassigned ? 'Immediate' : 'WaitForFirstConsumer',
       ...(topologies

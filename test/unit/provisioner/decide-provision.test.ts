@@ -209,6 +209,16 @@ const table: [what: string, changes: Partial<ProvisionFacts>, kind: string, reas
 ];
 
 describe('decideProvision', () => {
+  it('says what the volume is to be made of', () => {
+    const claim = claimWith(called, { dataSource: { kind: 'PersistentVolumeClaim', name: 'old' } });
+    const capabilities = new Set(['CREATE_DELETE_VOLUME', 'CLONE_VOLUME', 'MODIFY_VOLUME'] as const);
+    const source = { kind: 'claim', namespace: 'shop', name: 'old' };
+    expect(decideProvision(facts({ claim, capabilities }))).toMatchObject({ kind: 'provision', source });
+    expect(decideProvision(facts({ capabilities }))).not.toHaveProperty('source');
+    const gold = claimWith(called, { volumeAttributesClassName: 'gold' });
+    expect(decideProvision(facts({ claim: gold, capabilities })).kind).toBe('provision');
+  });
+
   it.each(table)('%s', (_what, changes, kind, reason) => {
     const decision = decideProvision(facts(changes));
     expect(decision.kind).toBe(kind);

@@ -41,6 +41,31 @@ describe('DriverCalls', () => {
     ]);
   });
 
+  it('makes, lists and deletes snapshots under upstream’s names, and says that space may have been used', async () => {
+    const { driver, observed, clock } = setUp();
+    let told = 0;
+    const metrics = {
+      count: () => {},
+      gauge: () => {},
+      observeSeconds: (_name: string, labels: object) => void observed.push(labels),
+    };
+    const options = { driver, driverName: 'loam.dev', timeoutMs: 10_000, clock, metrics };
+    const calls = new DriverCalls({ ...options, onSpaceUsed: () => void (told += 1) });
+    driver.make(aRequest);
+    const sourceVolumeId = [...driver.volumes.keys()][0] ?? '';
+    const { snapshotId } = await calls.createSnapshot({ name: 's', sourceVolumeId, parameters: {} }, never);
+    const { entries } = await calls.listSnapshots({ maxEntries: 0, startingToken: '' }, never);
+    expect(entries.map((entry) => entry.snapshotId)).toEqual([snapshotId]);
+    expect(told).toBe(1);
+    await calls.deleteSnapshot(snapshotId, never);
+    expect(told).toBe(2);
+    expect(observed).toMatchObject(
+      ['CreateSnapshot', 'ListSnapshots', 'DeleteSnapshot'].map((method) => ({
+        method_name: `/csi.v1.Controller/${method}`,
+      })),
+    );
+  });
+
   it('gives up at the deadline even on a driver that does not listen', async () => {
     const { calls, driver, clock, observed } = setUp();
     let signal: AbortSignal | undefined;
