@@ -60,7 +60,7 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
   it('hands every pool with its options to the program, and mounts its folder', async () => {
     const pools = [
       { name: 'fast', path: '/mnt/fast', overcommit: 2.5, reserved: '10%' },
-      { name: 'big', path: '/mnt/big/loam', init: false, mounted: true },
+      { name: 'big', path: '/mnt/big/loam', init: false, mounted: true, tenants: 'trusted' },
     ];
     const text = await renderChart('--set-json', `pools=${JSON.stringify(pools)}`);
     expect(configOf(text).pools).toEqual([
@@ -72,6 +72,7 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
         reservedShare: 0.05,
         initialise: false,
         mustBeMounted: true,
+        tenants: 'trusted',
       },
     ]);
     for (const { path } of pools) expect(foldersOf(text)).toContainEqual([path, 'HostToContainer']);
@@ -139,8 +140,51 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
     expect(ofKind(parseManifests(text), 'CSIDriver')[0]?.spec['volumeLifecycleModes']).toEqual(modes);
   });
 
+  it('has a VolumeSnapshotClass only where it is told that the kind is there, and classes whose volumes grow', async () => {
+    expect(committed).not.toContain('kind: VolumeSnapshotClass');
+    const text = await renderChart(
+      '--set',
+      'snapshotClass.create=true',
+      '--set',
+      'snapshotClass.default=true',
+    );
+    const made = parseManifests(text).filter(({ kind }) => kind === 'VolumeSnapshotClass');
+    expect(made).toMatchObject([
+      {
+        apiVersion: 'snapshot.storage.k8s.io/v1',
+        metadata: {
+          name: 'loam',
+          annotations: { 'snapshot.storage.kubernetes.io/is-default-class': 'true' },
+        },
+        driver: 'loam.dev',
+        deletionPolicy: 'Delete',
+      },
+    ]);
+    const classes = ofKind(parseManifests(committed), 'StorageClass');
+    expect(classes.map((each) => each.allowVolumeExpansion)).toEqual([true, true, true]);
+  });
+
+  it('gives the nodes no right for what is switched off', async () => {
+    const off = ['snapshots', 'expansion', 'modification'].map((each) => `settings.${each}=false`);
+    const manifests = parseManifests(await renderChart('--set', off.join(',')));
+    const rules = ofKind(manifests, 'ClusterRole')
+      .filter(({ metadata }) => metadata.name === 'loam-node')
+      .flatMap((role) => role.rules);
+    const verbsOf = (resource: string) =>
+      rules.filter(({ resources }) => resources.includes(resource)).map(({ verbs }) => verbs);
+    expect(verbsOf('persistentvolumeclaims/status')).toEqual([]);
+    expect(verbsOf('volumesnapshotcontents/status')).toEqual([]);
+    expect(verbsOf('volumesnapshotclasses')).toEqual([]);
+    // restores, and volumes of a VolumeAttributesClass, are made all the same
+    expect(verbsOf('volumesnapshots')).toEqual([['get', 'list', 'patch']]);
+    expect(verbsOf('volumesnapshotcontents')).toEqual([['get']]);
+    expect(verbsOf('volumeattributesclasses')).toEqual([['get']]);
+    const [node] = ofKind(manifests, 'DaemonSet');
+    expect(JSON.stringify(node)).toContain('--snapshots=false","--expansion=false","--modification=false"');
+  });
+
   it('leaves the policies out only when it is told to, and says what that means', async () => {
-    expect(ofKind(parseManifests(committed), 'ValidatingAdmissionPolicy')).toHaveLength(4);
+    expect(ofKind(parseManifests(committed), 'ValidatingAdmissionPolicy')).toHaveLength(6);
     const text = await renderChart('--set', 'confinement.enabled=false');
     expect(text).not.toContain('ValidatingAdmissionPolicy');
   });

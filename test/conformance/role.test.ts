@@ -11,10 +11,10 @@ const inOwnNamespace = /^(storage\.k8s\.io\/csistoragecapacities|coordination\.k
 
 /** What each process is made of; the rest of src/ speaks to the embedded control plane, or to no API server. */
 const programs = {
-  'loam-node': sourcesOf('provisioner', 'kube', 'observe', 'roles').filter(
+  'loam-node': sourcesOf('provisioner', 'claims', 'kube', 'observe', 'roles').filter(
     ({ path }) => !path.startsWith('src/kube/lease-'),
   ),
-  'loam-controller': sourcesOf('placement', 'kube', 'observe', 'roles').filter(
+  'loam-controller': sourcesOf('placement', 'claims', 'kube', 'observe', 'roles').filter(
     // runs with the chart's value `scoped` only, and so has its one right more only then: chart.test.ts
     ({ path }) => !path.endsWith('/keep-labels.ts'),
   ),
@@ -36,11 +36,15 @@ function permissionsUsed(text: string): readonly string[] {
   for (const [, method, kind, rest = ''] of text.matchAll(
     /\bapi\s*\.(get|list|create|patch|remove)\(\s*'(\w+)'([^;]*?);/g,
   )) {
-    const subresource = /signal,\s*'status'/.test(rest) ? '/status' : '';
-    used.push(permission(kind, verbs[method as keyof typeof verbs], subresource));
+    const verb = verbs[method as keyof typeof verbs];
+    // who is told which part writes either
+    const isEither = /signal,\s*subresource\b/.test(rest);
+    const isStatus = isEither || /signal,\s*'status'/.test(rest);
+    if (isStatus) used.push(permission(kind, verb, '/status'));
+    if (isEither || !isStatus) used.push(permission(kind, verb));
   }
   for (const [, kind] of text.matchAll(lookUps)) used.push(permission(kind, verbs.get));
-  for (const [, kind] of text.matchAll(/new Reflector\(\{[^}]*?kind: '(\w+)'/g)) {
+  for (const [, kind] of text.matchAll(/new (?:Optional)?Reflector\(\{[^}]*?kind: '(\w+)'/g)) {
     used.push(permission(kind, 'list'), permission(kind, 'watch'));
   }
   return used;
@@ -122,7 +126,7 @@ describe('the reading of the sources', () => {
     const all = /\bapi\s*\.(get|list|create|patch|remove|watch)\(/g;
     for (const { path, text } of [...accounts.flatMap((account) => programs[account]), ...whereScoped]) {
       // these use the kind that they are given
-      if (path.endsWith('kube/reflector.ts') || path.endsWith('kube/look-up.ts')) continue;
+      if (/kube\/((optional-)?reflector|look-up)\.ts$/.test(path)) continue;
       expect([path, count(text, all)]).toEqual([path, count(text, seen)]);
       expect([path, count(text, /\blookUp\(/g)]).toEqual([path, count(text, lookUps)]);
     }

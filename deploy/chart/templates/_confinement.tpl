@@ -44,14 +44,30 @@ matchConditions:
 {{- end }}
 {{- end -}}
 
-{{/* Whether only labels and annotations of ours come, go or change; `mayGo` is an annotation that may also go. */}}
+{{/* Whether only labels and annotations of ours come, go or change, and annotations of the protocol: `mayGo` only go, `mayChange` do either. */}}
 {{- define "loam.confinement.onlyOurKeys" -}}
-{{- range list "labels" "annotations" }}
-{{- $old := printf "variables.old%s" (title .) }}
-variables.{{ . }}.all(key, key.startsWith('loam.dev/') || (key in {{ $old }} && {{ $old }}[key] == variables.{{ . }}[key])) &&
-{{ $old }}.all(key, key.startsWith('loam.dev/') || {{ if and $.mayGo (eq . "annotations") }}key == '{{ $.mayGo }}' || {{ end }}key in variables.{{ . }}) &&
+{{- range $of := list "labels" "annotations" }}
+{{- $old := printf "variables.old%s" (title $of) }}
+{{- $more := "" }}
+{{- if eq $of "annotations" }}{{ range $.mayChange }}{{ $more = printf "%skey == '%s' || " $more . }}{{ end }}{{ end }}
+variables.{{ $of }}.all(key, key.startsWith('loam.dev/') || {{ $more }}(key in {{ $old }} && {{ $old }}[key] == variables.{{ $of }}[key])) &&
+{{- if and $.mayGo (eq $of "annotations") }}{{ $more = printf "%skey == '%s' || " $more $.mayGo }}{{ end }}
+{{ $old }}.all(key, key.startsWith('loam.dev/') || {{ $more }}key in variables.{{ $of }}) &&
 {{- end }}
 object.metadata.?ownerReferences.orValue([]) == oldObject.metadata.?ownerReferences.orValue([])
+{{- end -}}
+
+{{/* Whether of the finalizers only this one comes or goes. */}}
+{{- define "loam.confinement.onlyFinalizer" -}}
+object.metadata.?finalizers.orValue([]).filter(each, each != '{{ . }}') ==
+oldObject.metadata.?finalizers.orValue([]).filter(each, each != '{{ . }}')
+{{- end -}}
+
+{{/* Whether these fields are what they were; the argument is the parent and the fields' names. */}}
+{{- define "loam.confinement.same" -}}
+{{- $of := .of }}
+{{- range $index, $field := .fields }}{{ if $index }} &&
+{{ end }}object.{{ $of }}.?{{ $field }} == oldObject.{{ $of }}.?{{ $field }}{{ end }}
 {{- end -}}
 
 {{- define "loam.confinement.named" -}}

@@ -16,6 +16,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- with .reserved }},reserved={{ . }}{{ end }}
 {{- if hasKey . "init" }},init={{ .init }}{{ end }}
 {{- if .mounted }},mounted=true{{ end }}
+{{- with .tenants }},tenants={{ . }}{{ end }}
 {{- end -}}
 
 {{- define "loam.pullSecrets" -}}
