@@ -15,16 +15,16 @@ COPY scripts/generate-csi-types.mjs scripts/build.mjs scripts/
 COPY src src
 RUN node scripts/generate-csi-types.mjs && node scripts/build.mjs
 
-# What the program calls: mkfs.*, debugfs, filefrag, chattr, xfs_io, mount, umount, losetup, unshare, fallocate, flock.
+# What the program calls: mkfs.*, debugfs, filefrag, chattr, lsattr, xfs_io, xfs_quota, setpriv, getfattr, setfattr, mount, umount, losetup, unshare, fallocate, flock.
 # bookworm's xfsprogs makes file systems that kernels before 5.19 can mount, too.
 FROM ${BASE} AS tools
 RUN set -eu; \
-    for tool in mkfs.ext4 debugfs filefrag chattr mkfs.xfs xfs_io mkfs.btrfs mount umount losetup unshare fallocate flock mknod; do \
+    for tool in mkfs.ext4 debugfs filefrag chattr mkfs.xfs xfs_io mkfs.btrfs mount umount losetup unshare fallocate flock mknod lsattr xfs_quota setpriv getfattr setfattr cp sync btrfs btrfstune dd e2fsck fsfreeze resize2fs tune2fs xfs_db; do \
       command -v "$tool" >/dev/null || missing="${missing:-} $tool"; \
     done; \
     if [ -n "${missing:-}" ]; then \
       apt-get update; \
-      DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends e2fsprogs xfsprogs btrfs-progs util-linux mount; \
+      DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends e2fsprogs xfsprogs btrfs-progs util-linux mount attr; \
     fi; \
     # a third of the image, and only for xfs_scrub, which is not called, and for moving /bin to /usr/bin, which is done
     unused=$(dpkg-query -W -f '${Package}\n' | grep -E '^((lib)?python3.*|libicu[0-9]+|perl|perl-modules-.*|libperl5.*|lib.*-perl|usrmerge)$' || true); \

@@ -17,6 +17,7 @@ export default defineConfig({
       suite('conformance', alone),
       suite('sanity', { ...alone, testTimeout: 600_000 }),
       suite('integration', { ...alone, testTimeout: 120_000 }),
+      suite('quota', alone),
       suite('cluster', {
         ...alone,
         testTimeout: 180_000,

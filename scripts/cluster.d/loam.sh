@@ -37,7 +37,7 @@ make_base() {
   [ "$(cat "$image_cache/base.tar.key" 2>/dev/null)" != "$key" ] || return 0
   step "making a Debian base (half a minute)"
   for drop in doc man info locale lintian bash-completion; do options+=("--dpkgopt=path-exclude=/usr/share/$drop/*"); done
-  mmdebstrap --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt='APT::Install-Recommends "false"' --include=usr-is-merged,e2fsprogs,xfsprogs,btrfs-progs,util-linux,mount,ca-certificates "${options[@]}" \
+  mmdebstrap --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt='APT::Install-Recommends "false"' --include=usr-is-merged,e2fsprogs,xfsprogs,btrfs-progs,util-linux,mount,attr,ca-certificates "${options[@]}" \
     --customize-hook="upload $node /usr/local/bin/node" --customize-hook='chmod 755 "$1/usr/local/bin/node"' \
     bookworm "$image_cache/layer.tar" >"$image_cache/base.log" 2>&1 || { tail -20 "$image_cache/base.log" >&2; die "mmdebstrap failed"; }
   pack_image "$image_cache" '"Cmd": ["/bin/sh"]' localhost/loam-base:latest >"$image_cache/base.tar"
