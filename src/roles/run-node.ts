@@ -9,7 +9,7 @@ import { labelValueOf } from '../model/topology-value.ts';
 import type { Check } from '../observe/status-server.ts';
 import { Provisioner } from '../provisioner/provisioner.ts';
 import { checkPools } from './check-pools.ts';
-import type { InlineSettings } from '../volumes/inline-environment.ts';
+import type { InlineSettings } from '../volumes/inline/inline-environment.ts';
 import type { Closers } from './closers.ts';
 import { runProcess } from './run-process.ts';
 import type { Measure } from './start-placement.ts';

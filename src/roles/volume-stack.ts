@@ -11,14 +11,14 @@ import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
 import { nodeSegments } from '../model/topology.ts';
 import { labelValueOf } from '../model/topology-value.ts';
-import type { InlineSettings } from '../volumes/inline-environment.ts';
-import { keepSweeping } from '../volumes/inline-sweep.ts';
-import { CopyJobs } from '../volumes/copy-jobs.ts';
-import { Holds } from '../volumes/holds.ts';
+import type { InlineSettings } from '../volumes/inline/inline-environment.ts';
+import { keepSweeping } from '../volumes/inline/inline-sweep.ts';
+import { CopyJobs } from '../volumes/copies/copy-jobs.ts';
+import { Holds } from '../volumes/copies/holds.ts';
 import { KeyedLock } from '../volumes/keyed-lock.ts';
 import { NodeService } from '../volumes/node-service.ts';
-import { openPools, type Pools } from '../volumes/open-pools.ts';
-import { Publications } from '../volumes/publications.ts';
+import { openPools, type Pools } from '../volumes/pools/open-pools.ts';
+import { Publications } from '../volumes/published/publications.ts';
 import { VolumeService } from '../volumes/volume-service.ts';
 
 /** What every part of a process shares. */

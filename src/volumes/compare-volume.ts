@@ -3,7 +3,7 @@ import { parseMutableParameters, withChanges } from '../model/mutable-parameters
 import { formatBytes } from '../model/quantity.ts';
 import type { ContentSource } from '../model/volume.ts';
 import type { WantedVolume } from './plan-volume.ts';
-import type { VolumeRecord } from './record.ts';
+import type { VolumeRecord } from './records/record.ts';
 
 /**
  * What keeps an existing volume from being the answer to a request of the same name; empty: it is the answer.

@@ -2,7 +2,7 @@ import { parseClassParameters } from '../model/class-parameters.ts';
 import { isReason, StorageError } from '../model/errors.ts';
 import { limitKey, type VolumeCapability } from '../model/volume.ts';
 import { shapeOf } from './check-capabilities.ts';
-import type { VolumeRecord } from './record.ts';
+import type { VolumeRecord } from './records/record.ts';
 
 /**
  * Whether a volume serves these capabilities; '' if so, else why not, for people.

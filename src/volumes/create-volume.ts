@@ -2,14 +2,14 @@ import type { CallContext, CreateVolumeRequest, DriverVolume } from '../model/cs
 import { StorageError } from '../model/errors.ts';
 import { admits } from '../model/topology.ts';
 import { differences } from './compare-volume.ts';
-import { CopyJob } from './copy-jobs.ts';
-import { copyVolume } from './copy-volume.ts';
-import { ownerDifferences } from './inline-owner.ts';
+import { CopyJob } from './copies/copy-jobs.ts';
+import { copyVolume } from './copies/copy-volume.ts';
+import { ownerDifferences } from './inline/inline-owner.ts';
 import { makeOrUndo, reserveVolume, undoMaking, type Fill } from './make-volume.ts';
 import { candidatesFor, choosePlacement, readDisks } from './place-volume.ts';
 import { readCreateRequest, type WantedVolume } from './plan-volume.ts';
-import type { Pool } from './pool.ts';
-import type { InlineOwner, VolumeRecord } from './record.ts';
+import type { Pool } from './pools/pool.ts';
+import type { InlineOwner, VolumeRecord } from './records/record.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 import { driverVolumeOf } from './volume-context.ts';
 

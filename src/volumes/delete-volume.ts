@@ -1,14 +1,14 @@
 import type { CallContext, DeleteVolumeRequest } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
 import { isVolumeId } from '../model/volume-id.ts';
-import { describeOwner } from './inline-owner.ts';
+import { describeOwner } from './inline/inline-owner.ts';
 import type { LocatedVolume } from './locate-volume.ts';
-import type { Pool } from './pool.ts';
-import type { InlineOwner } from './record.ts';
+import type { Pool } from './pools/pool.ts';
+import type { InlineOwner } from './records/record.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
-import { usersOfVolume } from './users-of-volume.ts';
+import { usersOfVolume } from './published/users-of-volume.ts';
 import { poolUuidOf } from './volume-context.ts';
-import { waitUntilRemoved } from './wait-until-removed.ts';
+import { waitUntilRemoved } from './trash/wait-until-removed.ts';
 
 /**
  * CSI DeleteVolume. The volume moves to its pool's trash, atomically, and the call waits until its last byte is gone,

@@ -3,13 +3,13 @@ import { StorageError } from '../model/errors.ts';
 import type { NodeExpandRequest } from '../model/node-driver.ts';
 import { formatBytes } from '../model/quantity.ts';
 import type { CapacityRange, VolumeSpec } from '../model/volume.ts';
-import { ceilToBlock } from './capacity.ts';
+import { ceilToBlock } from './space/capacity.ts';
 import type { LocatedVolume } from './locate-volume.ts';
-import { requireVolumeId } from './node-environment.ts';
+import { requireVolumeId } from './published/node-environment.ts';
 import { checkRange } from './plan-volume.ts';
-import { requirePublished } from './require-published.ts';
+import { requirePublished } from './published/require-published.ts';
 import { refuseInline, requireServed } from './require-served.ts';
-import { reserveGrowth } from './reserve-growth.ts';
+import { reserveGrowth } from './space/reserve-growth.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 
 /**

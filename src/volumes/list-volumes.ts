@@ -3,10 +3,10 @@ import { StorageError } from '../model/errors.ts';
 import { inLanes } from '../host/lanes.ts';
 import { isVolumeId } from '../model/volume-id.ts';
 import { poolUuidKey } from '../model/volume.ts';
-import { makeToken, readToken } from './page-token.ts';
-import type { Pool } from './pool.ts';
-import { withPoolCondition } from './pool-condition.ts';
-import type { VolumeRecord } from './record.ts';
+import { makeToken, readToken } from './records/page-token.ts';
+import type { Pool } from './pools/pool.ts';
+import { withPoolCondition } from './pools/pool-condition.ts';
+import type { VolumeRecord } from './records/record.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 import { driverVolumeOf } from './volume-context.ts';
 

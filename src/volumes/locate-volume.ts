@@ -1,6 +1,6 @@
 import { StorageError } from '../model/errors.ts';
-import type { Pool } from './pool.ts';
-import type { VolumeRecord } from './record.ts';
+import type { Pool } from './pools/pool.ts';
+import type { VolumeRecord } from './records/record.ts';
 import { checkPoolUuid } from './volume-context.ts';
 
 export interface LocatedVolume {

@@ -5,9 +5,9 @@ import type { Consistency, VolumeSpec } from '../model/volume.ts';
 import type { VolumePlace } from '../backends/backend.ts';
 import type { Placement } from './place-volume.ts';
 import type { WantedVolume } from './plan-volume.ts';
-import type { Pool } from './pool.ts';
-import type { InlineOwner, VolumeRecord } from './record.ts';
-import { undoVolume } from './undo-volume.ts';
+import type { Pool } from './pools/pool.ts';
+import type { InlineOwner, VolumeRecord } from './records/record.ts';
+import { undoVolume } from './trash/undo-volume.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 
 /** Undoing goes on after the caller went away, but not for ever. */

@@ -4,10 +4,10 @@ import { parseMutableParameters, withChanges, type MutableParameters } from '../
 import type { VolumeSpec } from '../model/volume.ts';
 import { chooseBackend } from './choose-backend.ts';
 import type { LocatedVolume } from './locate-volume.ts';
-import { requireVolumeId } from './node-environment.ts';
-import type { VolumeRecord } from './record.ts';
+import { requireVolumeId } from './published/node-environment.ts';
+import type { VolumeRecord } from './records/record.ts';
 import { requireServed } from './require-served.ts';
-import { reserveGrowth } from './reserve-growth.ts';
+import { reserveGrowth } from './space/reserve-growth.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 
 type Modified = Required<MutableParameters>;

@@ -9,16 +9,16 @@ import {
   type UsageEntry,
 } from '../model/node-driver.ts';
 import { expandMounted } from './expand-volume.ts';
-import type { InlineEnvironment, InlineSettings } from './inline-environment.ts';
-import { publishInline } from './inline-publish.ts';
-import { sweepInline } from './inline-sweep.ts';
-import { unpublishEither } from './inline-unpublish.ts';
-import { hostTargets, type NodeEnvironment, type TargetWords } from './node-environment.ts';
-import { withPoolCondition } from './pool-condition.ts';
-import { publishVolume } from './publish-volume.ts';
-import { requirePublished } from './require-published.ts';
-import { stageVolume, unstageVolume } from './stage-volume.ts';
-import { Turns } from './turns.ts';
+import type { InlineEnvironment, InlineSettings } from './inline/inline-environment.ts';
+import { publishInline } from './inline/inline-publish.ts';
+import { sweepInline } from './inline/inline-sweep.ts';
+import { unpublishEither } from './inline/inline-unpublish.ts';
+import { hostTargets, type NodeEnvironment, type TargetWords } from './published/node-environment.ts';
+import { withPoolCondition } from './pools/pool-condition.ts';
+import { publishVolume } from './published/publish-volume.ts';
+import { requirePublished } from './published/require-published.ts';
+import { stageVolume, unstageVolume } from './published/stage-volume.ts';
+import { Turns } from './inline/turns.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 
 /** What the programs for each take has to fit into the memory of our container. */

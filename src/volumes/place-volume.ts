@@ -1,7 +1,7 @@
 import { StorageError } from '../model/errors.ts';
 import { formatBytes } from '../model/quantity.ts';
 import type { BackendName, VolumeSpec } from '../model/volume.ts';
-import type { SpaceFacts } from './capacity.ts';
+import type { SpaceFacts } from './space/capacity.ts';
 import {
   chooseBackend,
   noBackendError,
@@ -9,11 +9,11 @@ import {
   type BackendRefusal,
   type BackendWish,
 } from './choose-backend.ts';
-import { measure, readDisk, type DiskReading, type MeasuredSpace } from './measure-space.ts';
-import type { Pools } from './open-pools.ts';
+import { measure, readDisk, type DiskReading, type MeasuredSpace } from './space/measure-space.ts';
+import type { Pools } from './pools/open-pools.ts';
 import { specOf, type WantedVolume } from './plan-volume.ts';
-import type { Pool } from './pool.ts';
-import { largestImageBytes } from './image-limits.ts';
+import type { Pool } from './pools/pool.ts';
+import { largestImageBytes } from './space/image-limits.ts';
 
 /** A pool that could hold the volume, by its kind. */
 export interface Candidate {

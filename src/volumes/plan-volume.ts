@@ -13,7 +13,7 @@ import type {
   VolumeSpec,
 } from '../model/volume.ts';
 import { volumeIdOf, type VolumeId } from '../model/volume-id.ts';
-import { blockBytes, ceilToBlock, floorToBlock } from './capacity.ts';
+import { blockBytes, ceilToBlock, floorToBlock } from './space/capacity.ts';
 import { shapeOf, type CapabilityShape } from './check-capabilities.ts';
 
 /** A CreateVolume request, read and found sound; which pool and backend serve it is decided after. */

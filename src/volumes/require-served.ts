@@ -1,8 +1,8 @@
 import { StorageError } from '../model/errors.ts';
 import { isVolumeId } from '../model/volume-id.ts';
-import { describeOwner } from './inline-owner.ts';
+import { describeOwner } from './inline/inline-owner.ts';
 import type { LocatedVolume } from './locate-volume.ts';
-import type { VolumeRecord } from './record.ts';
+import type { VolumeRecord } from './records/record.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
 
 /**

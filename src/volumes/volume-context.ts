@@ -2,7 +2,7 @@ import type { DriverVolume } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
 import type { Segments } from '../model/topology.ts';
 import { backendKey, limitKey, poolUuidKey } from '../model/volume.ts';
-import type { VolumeRecord } from './record.ts';
+import type { VolumeRecord } from './records/record.ts';
 
 /** The facts that go into the PV's volume attributes. */
 export function volumeContextOf(record: VolumeRecord, poolUuid: string): Readonly<Record<string, string>> {

@@ -6,12 +6,12 @@ import type { Listeners } from '../model/listeners.ts';
 import type { Log } from '../model/log.ts';
 import type { Segments } from '../model/topology.ts';
 import type { BackendName } from '../model/volume.ts';
-import type { CopyJobs } from './copy-jobs.ts';
+import type { CopyJobs } from './copies/copy-jobs.ts';
 import { diskError } from './disk-error.ts';
-import type { Holds } from './holds.ts';
+import type { Holds } from './copies/holds.ts';
 import type { KeyedLock } from './keyed-lock.ts';
-import type { Pools } from './open-pools.ts';
-import type { Publications } from './publications.ts';
+import type { Pools } from './pools/open-pools.ts';
+import type { Publications } from './published/publications.ts';
 
 /** Durable steps, in order; a process may die after each. */
 export type Step =

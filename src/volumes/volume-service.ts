@@ -19,17 +19,17 @@ import type {
 import { StorageError } from '../model/errors.ts';
 import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
-import { createSnapshot } from './create-snapshot.ts';
+import { createSnapshot } from './snapshots/create-snapshot.ts';
 import { createVolume } from './create-volume.ts';
-import { deleteSnapshot } from './delete-snapshot.ts';
+import { deleteSnapshot } from './snapshots/delete-snapshot.ts';
 import { deleteVolume } from './delete-volume.ts';
 import { expandVolume } from './expand-volume.ts';
-import { getSnapshot, listSnapshots } from './list-snapshots.ts';
+import { getSnapshot, listSnapshots } from './snapshots/list-snapshots.ts';
 import { describe, listingOf, listVolumes } from './list-volumes.ts';
 import { modifyVolume } from './modify-volume.ts';
 import { offeredCapabilities } from './offered-capabilities.ts';
-import type { VolumeRecord } from './record.ts';
-import { reportCapacity } from './report-capacity.ts';
+import type { VolumeRecord } from './records/record.ts';
+import { reportCapacity } from './space/report-capacity.ts';
 import { poolUuidOf, volumeContextOf } from './volume-context.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
 

@@ -8,8 +8,8 @@ import { silentLog } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { volumeIdOf } from '../../src/model/volume-id.ts';
-import { formatRecord } from '../../src/volumes/record.ts';
-import { Trash } from '../../src/volumes/trash.ts';
+import { formatRecord } from '../../src/volumes/records/record.ts';
+import { Trash } from '../../src/volumes/trash/trash.ts';
 import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
 const { signal } = new AbortController();

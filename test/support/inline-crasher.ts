@@ -7,12 +7,12 @@ import { silentLog } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
-import { CopyJobs } from '../../src/volumes/copy-jobs.ts';
-import { Holds } from '../../src/volumes/holds.ts';
+import { CopyJobs } from '../../src/volumes/copies/copy-jobs.ts';
+import { Holds } from '../../src/volumes/copies/holds.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
 import { NodeService } from '../../src/volumes/node-service.ts';
-import { openPools } from '../../src/volumes/open-pools.ts';
-import { Publications } from '../../src/volumes/publications.ts';
+import { openPools } from '../../src/volumes/pools/open-pools.ts';
+import { Publications } from '../../src/volumes/published/publications.ts';
 import { inlineRequest } from './inline-request.ts';
 
 // A process that kills itself: publishes, or unpublishes, one inline volume in the lab's folder that it is given, and dies

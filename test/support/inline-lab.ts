@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect } from 'vitest';
 import type { PublishRequest } from '../../src/model/node-driver.ts';
-import type { Publication } from '../../src/volumes/publications.ts';
+import type { Publication } from '../../src/volumes/published/publications.ts';
 import {
   inlineId,
   inlineRequest,

@@ -4,7 +4,7 @@ import { silentLog } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import type { VolumeId } from '../../src/model/volume-id.ts';
-import { Trash } from '../../src/volumes/trash.ts';
+import { Trash } from '../../src/volumes/trash/trash.ts';
 
 /** Deletes every volume of a pool, slowly enough to be killed in the middle. Its end is the test's business. */
 const poolPath = process.argv[2] ?? '';

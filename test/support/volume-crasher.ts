@@ -7,11 +7,11 @@ import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import { Listeners } from '../../src/model/listeners.ts';
-import { CopyJobs } from '../../src/volumes/copy-jobs.ts';
-import { Holds } from '../../src/volumes/holds.ts';
+import { CopyJobs } from '../../src/volumes/copies/copy-jobs.ts';
+import { Holds } from '../../src/volumes/copies/holds.ts';
 import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
-import { openPools } from '../../src/volumes/open-pools.ts';
-import { Publications } from '../../src/volumes/publications.ts';
+import { openPools } from '../../src/volumes/pools/open-pools.ts';
+import { Publications } from '../../src/volumes/published/publications.ts';
 import { VolumeService } from '../../src/volumes/volume-service.ts';
 
 // A process to be killed: makes and deletes volumes and snapshots without end in the folder that it is given, and says on its

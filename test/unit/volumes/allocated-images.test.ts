@@ -5,9 +5,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Directory } from '../../../src/host/directory.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
-import { AllocatedImages } from '../../../src/volumes/allocated-images.ts';
-import type { VolumeRecord } from '../../../src/volumes/record.ts';
-import { RecordStore } from '../../../src/volumes/record-store.ts';
+import { AllocatedImages } from '../../../src/volumes/space/allocated-images.ts';
+import type { VolumeRecord } from '../../../src/volumes/records/record.ts';
+import { RecordStore } from '../../../src/volumes/records/record-store.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
 const MiB = 1n << 20n;

@@ -2,11 +2,11 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { StorageError } from '../../../src/model/errors.ts';
 import { checkFormattable } from '../../../src/host/filesystems.ts';
-import { spaceOf } from '../../../src/volumes/capacity.ts';
+import { spaceOf } from '../../../src/volumes/space/capacity.ts';
 import { chooseBackend, noBackendError, type BackendOffer } from '../../../src/volumes/choose-backend.ts';
-import { isLinkable } from '../../../src/volumes/claim-links.ts';
+import { isLinkable } from '../../../src/volumes/pools/claim-links.ts';
 import { readCreateRequest, smallestSize, specOf } from '../../../src/volumes/plan-volume.ts';
-import { decideMarker } from '../../../src/volumes/pool-marker.ts';
+import { decideMarker } from '../../../src/volumes/pools/pool-marker.ts';
 import { blockCapability, createRequest, GiB, mountCapability } from '../../support/volume-lab.ts';
 
 function reasonOf(action: () => unknown): string {

@@ -3,7 +3,7 @@ import { cp, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { lockDirectory } from '../../../src/host/lock-directory.ts';
-import { formatRecord, parseRecord } from '../../../src/volumes/record.ts';
+import { formatRecord, parseRecord } from '../../../src/volumes/records/record.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { callFor, createRequest, until, VolumeLab, type LabProcess } from '../../support/volume-lab.ts';
 

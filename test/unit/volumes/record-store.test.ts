@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Directory } from '../../../src/host/directory.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
-import { RecordStore } from '../../../src/volumes/record-store.ts';
-import type { VolumeRecord } from '../../../src/volumes/record.ts';
+import { RecordStore } from '../../../src/volumes/records/record-store.ts';
+import type { VolumeRecord } from '../../../src/volumes/records/record.ts';
 
 const MiB = 1n << 20n;
 let folder: string;

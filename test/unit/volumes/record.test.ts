@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { isReason } from '../../../src/model/errors.ts';
 import { maxInt64 } from '../../../src/model/quantity.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
-import { formatRecord, parseRecord, type VolumeRecord } from '../../../src/volumes/record.ts';
+import { formatRecord, parseRecord, type VolumeRecord } from '../../../src/volumes/records/record.ts';
 
 const record: VolumeRecord = {
   schema: 1,

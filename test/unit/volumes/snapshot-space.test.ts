@@ -5,14 +5,14 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { VolumeSpec } from '../../../src/model/volume.ts';
 import { snapshotIdOf } from '../../../src/model/snapshot-id.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
-import { PinnedSpace } from '../../../src/volumes/pinned-space.ts';
-import { whyNearlyFull } from '../../../src/volumes/pool-condition.ts';
+import { PinnedSpace } from '../../../src/volumes/space/pinned-space.ts';
+import { whyNearlyFull } from '../../../src/volumes/pools/pool-condition.ts';
 import {
   formatSnapshotRecord,
   parseSnapshotRecord,
   type SnapshotRecord,
-} from '../../../src/volumes/snapshot-record.ts';
-import { UnwrittenSpace } from '../../../src/volumes/unwritten-space.ts';
+} from '../../../src/volumes/records/snapshot-record.ts';
+import { UnwrittenSpace } from '../../../src/volumes/space/unwritten-space.ts';
 import { failureOf } from '../../support/failure-of.ts';
 import { callFor, createRequest, diskOf, GiB, VolumeLab } from '../../support/volume-lab.ts';
 

@@ -15,9 +15,9 @@ import { unlimitedPace } from '../../../src/host/pace.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import type { Labels, Metrics } from '../../../src/model/metrics.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
-import { formatRecord, type VolumeRecord } from '../../../src/volumes/record.ts';
-import { Trash, type TrashOptions } from '../../../src/volumes/trash.ts';
-import { backOffMs, entryName, methodOf, parseEntryName } from '../../../src/volumes/trash-entry.ts';
+import { formatRecord, type VolumeRecord } from '../../../src/volumes/records/record.ts';
+import { Trash, type TrashOptions } from '../../../src/volumes/trash/trash.ts';
+import { backOffMs, entryName, methodOf, parseEntryName } from '../../../src/volumes/trash/trash-entry.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { ScratchDirectory } from '../../support/scratch-directory.ts';
 

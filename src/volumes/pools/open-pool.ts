@@ -1,0 +1,249 @@
+import type { Backend } from '../../backends/backend.ts';
+import type { PoolConfig } from '../../config/config.ts';
+import { Directory } from '../../host/directory.ts';
+import { removeTemporaries } from '../../host/durable-file.ts';
+import { setMode } from '../../host/entries.ts';
+import { fileSystemIdOf } from '../../host/file-system-id.ts';
+import { lockDirectory } from '../../host/lock-directory.ts';
+import { unlimitedPace, type Pace } from '../../host/pace.ts';
+import { whyNoOwnFileSystem } from '../../host/own-file-system.ts';
+import { identityOf } from '../../host/path-facts.ts';
+import { removeTree } from '../../host/remove-tree.ts';
+import { statFileSystem, type FileSystemStatus } from '../../host/statfs.ts';
+import type { Clock } from '../../model/clock.ts';
+import { messageOf, StorageError } from '../../model/errors.ts';
+import type { Listeners } from '../../model/listeners.ts';
+import type { Log } from '../../model/log.ts';
+import type { Metrics } from '../../model/metrics.ts';
+import { AllocatedImages } from '../space/allocated-images.ts';
+import type { BackendOffer } from '../choose-backend.ts';
+import { ClaimLinks } from './claim-links.ts';
+import { diskError } from '../disk-error.ts';
+import type { KnownPools } from './known-pools.ts';
+import { Pool } from './pool.ts';
+import { createMarker, decideMarker, readMarker } from './pool-marker.ts';
+import { RecordStore } from '../records/record-store.ts';
+import { SnapshotStore } from '../records/snapshot-store.ts';
+import { recoverPool } from './recover.ts';
+import { Trash } from '../trash/trash.ts';
+
+/** What every pool of the process shares. */
+export interface PoolServices {
+  readonly backends: readonly Backend[];
+  readonly pace: Pace;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  /** aborts at shutdown */
+  readonly signal: AbortSignal;
+  /** whether a volume is staged since this boot; its loop device is kept through a restart */
+  readonly isStaged: (id: string) => boolean;
+  /** told when a pool opens, closes or fails, and when a deleted volume's last byte is gone; unset: nobody listens */
+  readonly spaceChanged?: Listeners<void>;
+  /** unset: the kernel's word; tests say otherwise */
+  readonly statFileSystem?: (path: string) => Promise<FileSystemStatus>;
+  /** unset: `lockDirectory`; tests let processes die that go on holding their descriptors */
+  readonly lock?: (root: Directory, signal: AbortSignal) => Promise<boolean>;
+}
+
+/** Whether an `openPool` failed because another process has the pool, which may be about to end. */
+export function isHeldElsewhere(error: unknown): boolean {
+  return error instanceof StorageError && error.facts['heldElsewhere'] === true;
+}
+
+const scratchName = '.scratch';
+
+/**
+ * Opens one configured folder as a pool, after its marker was seen, and recovers what a crash left in it. When it
+ * resolves the pool can serve.
+ *
+ * @param isTaken why a pool of this uuid must not be opened (it is open already), if so
+ * @throws StorageError 'pool-unavailable' | 'data-loss' with what to do; then nothing in the folder was changed but,
+ *   at most, leftovers removed
+ */
+export async function openPool(
+  config: PoolConfig,
+  known: KnownPools,
+  isTaken: (uuid: string) => string | undefined,
+  services: PoolServices,
+): Promise<Pool> {
+  const opened: Directory[] = [];
+  let trash: Trash | undefined;
+  const keep = async (opening: Promise<Directory>): Promise<Directory> => {
+    const directory = await opening;
+    opened.push(directory);
+    return directory;
+  };
+  try {
+    const root = await keep(openRoot(config.path));
+    if (config.mustBeMounted === true) await requireMounted(root, config.path);
+    const uuid = await identify(root, config, known, isTaken, services);
+    await removeTemporaries(root);
+    const volumes = await keep(root.ensureChild('volumes', 0o700));
+    const snapshots = await keep(root.ensureChild('snapshots', 0o700));
+    const byClaim = await keep(root.ensureChild('by-claim', 0o700));
+    const log = services.log.child({ pool: config.name });
+    const records = new RecordStore(volumes);
+    const snapshotRecords = new SnapshotStore(snapshots);
+    const hasCopies = (): boolean => snapshotRecords.size > 0 || records.copied > 0;
+    trash = trashOf(root, config.name, { services, log, hasCopies });
+    const statPool = services.statFileSystem ?? statFileSystem;
+    const { clock } = services;
+    const images = new AllocatedImages({
+      records,
+      pathOf: (id) => volumes.pathOf(id),
+      hasCopies,
+      clock,
+      log,
+      signal: services.signal,
+    });
+    const pool = new Pool({
+      config,
+      uuid,
+      identity: await identityOf(root),
+      root,
+      volumes,
+      snapshots,
+      byClaim,
+      records,
+      snapshotRecords,
+      claimLinks: new ClaimLinks(byClaim, log),
+      trash,
+      images,
+      offers: await probe(root, config, services, log),
+      isCopyOnWrite: (await statPool(config.path)).isCopyOnWrite,
+      fileSystemId: await fileSystemIdOf(config.path),
+      statFileSystem: statPool,
+    });
+    const { backends, signal, isStaged } = services;
+    await recoverPool(pool, { backends, log, signal, isStaged });
+    await Promise.all([trash.load(), images.look()]);
+    return pool;
+  } catch (error) {
+    await trash?.stop();
+    await Promise.all(opened.map((directory) => directory.close()));
+    throw diskError(error, `pool ${config.name} cannot be opened`);
+  }
+}
+
+async function openRoot(path: string): Promise<Directory> {
+  try {
+    return await Directory.open(path);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const what =
+      code === 'ENOENT'
+        ? 'does not exist; mount its disk or make the folder'
+        : code === 'ELOOP' || code === 'ENOTDIR'
+          ? 'is no folder, or a link to one; name the folder itself'
+          : `cannot be opened: ${messageOf(error)}`;
+    throw new StorageError('pool-unavailable', `${path} ${what}`, { cause: error });
+  }
+}
+
+/** Before anything is read or written there: a folder on the root disk may even be a pool, made while the disk was missing. */
+async function requireMounted(root: Directory, path: string): Promise<void> {
+  const why = await whyNoOwnFileSystem(root);
+  if (why === undefined) return;
+  throw new StorageError(
+    'pool-unavailable',
+    `${path} is no mounted file system of its own, it is ${why}; mount the disk at ${path}, or drop mounted=true`,
+  );
+}
+
+/**
+ * The guard: no marker, no pool; and one process only, since two would promise the same space twice and sweep each
+ * other's half-made volumes. Nothing is written before it has decided.
+ */
+async function identify(
+  root: Directory,
+  config: PoolConfig,
+  known: KnownPools,
+  isTaken: (uuid: string) => string | undefined,
+  { clock, signal, lock = lockDirectory }: PoolServices,
+): Promise<string> {
+  const found = await readMarker(root);
+  const decision = decideMarker({
+    path: config.path,
+    marker: found,
+    knownUuid: known.uuidAt(config.path),
+    names: found === undefined ? await root.names() : [],
+    initialise: config.initialise,
+  });
+  if (decision.kind === 'refuse') throw new StorageError('pool-unavailable', decision.why);
+  if (decision.kind === 'use') {
+    const taken = isTaken(decision.marker.uuid);
+    if (taken !== undefined) throw new StorageError('pool-unavailable', taken);
+  }
+  if (!(await lock(root, signal))) {
+    throw new StorageError(
+      'pool-unavailable',
+      `${config.path} is in use by another process, perhaps one that is still stopping; it is opened when that has ended`,
+      { facts: { heldElsewhere: true } },
+    );
+  }
+  await setMode(root, 0o700);
+  const marker = decision.kind === 'create' ? await createMarker(root, clock.nowMs()) : decision.marker;
+  await known.remember(marker.uuid, config.name, config.path);
+  return marker.uuid;
+}
+
+function trashOf(
+  root: Directory,
+  poolName: string,
+  parts: { readonly services: PoolServices; readonly log: Log; readonly hasCopies: () => boolean },
+): Trash {
+  const { log, hasCopies } = parts;
+  const { pace, metrics, clock, signal, backends } = parts.services;
+  return new Trash({
+    pool: root,
+    poolName,
+    pace,
+    log,
+    metrics,
+    clock,
+    signal,
+    hasCopies,
+    beforeRemove: async (entryPath, record, signal) => {
+      const backend = backends.find((candidate) => candidate.name === record?.spec.backend);
+      if (record !== undefined) await backend?.release({ path: entryPath }, record.spec, signal);
+    },
+    discard: async (entryPath, record, signal) => {
+      for (const backend of backends) {
+        // whose it was is not known without a record; what is not its own kind, a backend leaves alone
+        const mayBeIts = record === undefined || record.spec.backend === backend.name;
+        if (mayBeIts) await backend.discard?.({ path: entryPath }, signal);
+      }
+    },
+  });
+}
+
+/** Asks each backend by trying, in a folder that is gone afterwards. A backend that throws is unusable, not fatal. */
+async function probe(
+  root: Directory,
+  config: PoolConfig,
+  { backends, signal }: PoolServices,
+  log: Log,
+): Promise<readonly BackendOffer[]> {
+  const offers: BackendOffer[] = [];
+  for (const backend of backends) {
+    await removeTree(root, scratchName, { signal, pace: unlimitedPace });
+    const scratch = await root.ensureChild(scratchName, 0o700);
+    try {
+      const probe = await backend.probe({ path: scratch.realPath }, signal);
+      offers.push({ name: backend.name, features: backend.features, probe });
+    } catch (error) {
+      offers.push({
+        name: backend.name,
+        features: backend.features,
+        probe: { usable: false, detail: messageOf(error) },
+      });
+    } finally {
+      await scratch.close();
+    }
+    await removeTree(root, scratchName, { signal, pace: unlimitedPace });
+  }
+  const facts = Object.fromEntries(offers.map((offer) => [offer.name, offer.probe]));
+  log.info({ path: config.path, backends: facts }, 'pool probed');
+  return offers;
+}

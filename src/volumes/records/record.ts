@@ -1,0 +1,120 @@
+import type { ScrubMethod } from '../../model/class-parameters.ts';
+import { StorageError } from '../../model/errors.ts';
+import {
+  consistencies,
+  type ClaimRef,
+  type Consistency,
+  type ContentSource,
+  type VolumeSpec,
+} from '../../model/volume.ts';
+import { FieldReader } from './field-reader.ts';
+import { readClaim, readSpec, specFields } from './spec-fields.ts';
+
+/** Name of the record inside a volume's directory. */
+export const recordName = 'volume.json';
+
+/** The pod that an inline volume was made for, and where kubelet wants it. */
+export interface InlineOwner {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** links of its parents resolved */
+  readonly targetPath: string;
+}
+
+/**
+ * What is known of one volume, kept beside its data as JSON that a person can read and mend.
+ * It changes on create, on growth and modification, and when its PV is first seen; what is mounted is never written here.
+ */
+export interface VolumeRecord {
+  readonly schema: 1;
+  /** the CSI name that CreateVolume was called with */
+  readonly name: string;
+  /** `creating` is an intent: after a crash such a volume is removed or made anew, never served */
+  readonly state: 'creating' | 'ready';
+  readonly spec: VolumeSpec;
+  /** of the class, as given, without what the provisioner adds about the claim */
+  readonly parameters: Readonly<Record<string, string>>;
+  /** of the VolumeAttributesClass that it was made with, as given; what counts now is what the spec and the fields below say */
+  readonly mutable?: Readonly<Record<string, string>>;
+  readonly onDelete: 'delete' | 'scrub';
+  readonly scrub: ScrubMethod;
+  readonly sharing: 'none' | 'node';
+  /** unset where the caller told us of no claim */
+  readonly claim?: ClaimRef;
+  readonly clusterUid?: string;
+  /** set for a volume that goes with its pod; it never has a PV */
+  readonly inline?: InlineOwner;
+  /** whose data it began with; unset: it began empty */
+  readonly source?: ContentSource;
+  /** how sure that copy was; unset while it is being made */
+  readonly consistency?: Consistency;
+  readonly createdAtMs: number;
+  /** whether a PV of it was ever seen; such a volume is never swept */
+  readonly acknowledged: boolean;
+  /** whether it was ever staged, so that somebody may have written to it */
+  readonly used?: boolean;
+}
+
+/** The record as the file has it: bytes as decimal text, the mode as octal text. */
+export function formatRecord(record: VolumeRecord): string {
+  const written = { ...record, spec: specFields(record.spec) };
+  return `${JSON.stringify(written, undefined, 2)}\n`;
+}
+
+/**
+ * Reads a record's file.
+ *
+ * @param path for the message only
+ * @throws StorageError 'data-loss' naming the path, the field and what is wrong with it
+ */
+export function parseRecord(text: string, path: string): VolumeRecord {
+  const fields = FieldReader.ofJson(text, path);
+  const schema = fields.number('schema');
+  if (schema !== 1) {
+    throw new StorageError(
+      'data-loss',
+      `record ${path} has schema ${schema}, this version reads 1; upgrade loam`,
+    );
+  }
+  const claim = readClaim(fields);
+  const clusterUid = fields.optionalText('clusterUid');
+  const inline = fields.optionalObject('inline');
+  const mutable = fields.optionalObject('mutable')?.texts();
+  const source = fields.optionalObject('source');
+  const consistency = fields.optionalOneOf('consistency', consistencies);
+  return {
+    schema: 1,
+    name: fields.text('name'),
+    state: fields.oneOf('state', ['creating', 'ready']),
+    spec: readSpec(fields.object('spec')),
+    parameters: fields.object('parameters').texts(),
+    ...(mutable === undefined ? {} : { mutable }),
+    onDelete: fields.oneOf('onDelete', ['delete', 'scrub']),
+    scrub: fields.oneOf('scrub', ['zero', 'random', 'discard']),
+    sharing: fields.oneOf('sharing', ['none', 'node']),
+    ...(claim === undefined ? {} : { claim }),
+    ...(clusterUid === undefined ? {} : { clusterUid }),
+    ...(inline === undefined ? {} : { inline: parseOwner(inline) }),
+    ...(source === undefined ? {} : { source: parseSource(source) }),
+    ...(consistency === undefined ? {} : { consistency }),
+    createdAtMs: fields.number('createdAtMs'),
+    acknowledged: fields.truth('acknowledged'),
+  };
+}
+
+function parseSource(fields: FieldReader): ContentSource {
+  const kind = fields.oneOf('kind', ['snapshot', 'volume']);
+  return kind === 'snapshot'
+    ? { kind, snapshotId: fields.text('snapshotId') }
+    : { kind, volumeId: fields.text('volumeId') };
+}
+
+function parseOwner(fields: FieldReader): InlineOwner {
+  return {
+    namespace: fields.text('namespace'),
+    name: fields.text('name'),
+    uid: fields.text('uid'),
+    targetPath: fields.text('targetPath'),
+  };
+}

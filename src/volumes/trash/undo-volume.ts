@@ -1,0 +1,24 @@
+import type { Backend } from '../../backends/backend.ts';
+import type { Directory } from '../../host/directory.ts';
+import { unlimitedPace } from '../../host/pace.ts';
+import { removeTree } from '../../host/remove-tree.ts';
+import type { EntryId } from '../../model/snapshot-id.ts';
+import type { VolumeSpec } from '../../model/volume.ts';
+import { recordNames } from '../records/entry-record.ts';
+
+/**
+ * Removes a volume or snapshot that was never answered for: nobody has data in it. The intent goes last, so that a crash on the
+ * way leaves something that recovery still knows for what it is.
+ */
+export async function undoVolume(
+  folder: Directory,
+  made: { readonly id: EntryId; readonly spec?: VolumeSpec; readonly backend?: Backend },
+  signal: AbortSignal,
+): Promise<void> {
+  const { id, spec, backend } = made;
+  if (!(await folder.exists(id))) return;
+  if (spec !== undefined) await backend?.release({ path: folder.pathOf(id) }, spec, signal);
+  await backend?.discard?.({ path: folder.pathOf(id) }, signal);
+  await removeTree(folder, id, { signal, pace: unlimitedPace, keep: recordNames });
+  await removeTree(folder, id, { signal, pace: unlimitedPace });
+}
