@@ -29,7 +29,6 @@ const kinds = [
     name: 'xfs-image-on-xfs',
     parameters: { backend: 'loopback', pool: 'xfs', 'csi.storage.k8s.io/fstype': 'xfs' },
   },
-  { name: 'image-on-btrfs', parameters: { backend: 'loopback', pool: 'btrfs' } },
   { name: 'subvolume', parameters: { backend: 'btrfs', pool: 'btrfs' } },
 ] as const;
 const size = '320Mi';

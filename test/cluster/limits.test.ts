@@ -87,7 +87,7 @@ describe.skipIf(why !== undefined)(
       const before = Number(await onNode(node, 'sh', '-c', poolBytes));
       const tricks = [
         'dd if=/dev/zero of=/data/open bs=1M count=50 2>/dev/null',
-        '(exec 3</data/open; rm /data/open; sleep 30) &',
+        '(exec 3</data/open; rm /data/open; sleep 8) &',
         'sleep 1',
         'for i in 1 2 3 4 5; do dd if=/dev/zero of=/data/f$i bs=1M count=40 2>/dev/null; ln /data/f$i /data/l$i; done',
         'dd if=/dev/zero of=/data/sparse bs=1 count=1 seek=100G 2>/dev/null',
