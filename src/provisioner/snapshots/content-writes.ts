@@ -94,7 +94,7 @@ export class ContentWrites {
 
   /** The snapshot is gone: whoever reads this later need not ask the driver again. */
   async clearSnapshot(content: VolumeSnapshotContent, signal: AbortSignal): Promise<VolumeSnapshotContent> {
-    const nothing = { snapshotHandle: null, creationTime: null, restoreSize: null };
+    const nothing = { snapshotHandle: null, creationTime: null, restoreSize: null, error: null };
     return this.#status(content, { ...nothing, readyToUse: false }, signal);
   }
 

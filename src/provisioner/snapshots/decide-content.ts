@@ -58,9 +58,9 @@ function decideEnd(content: VolumeSnapshotContent): ContentDecision {
   if (spec.deletionPolicy !== 'Delete')
     return { kind: 'let-go', reason: `deletion policy ${spec.deletionPolicy} keeps the snapshot` };
   if (isGroupMember(content)) return { kind: 'let-go', reason: 'its snapshot goes with its group' };
-  // a status without a handle is what an earlier attempt left when the snapshot was gone
-  const snapshotId =
-    status === undefined ? (spec.source.snapshotHandle ?? '') : (status.snapshotHandle ?? '');
+  // a status that says neither a handle nor an error is what an earlier attempt left when the snapshot was gone
+  const isCleared = status !== undefined && status.error === undefined;
+  const snapshotId = status?.snapshotHandle ?? (isCleared ? '' : (spec.source.snapshotHandle ?? ''));
   if (snapshotId === '') return { kind: 'let-go', reason: 'it has no snapshot any more' };
   return { kind: 'delete', snapshotId, reason: 'its VolumeSnapshot is gone, deletion policy Delete' };
 }

@@ -132,6 +132,16 @@ describe('what is to be done about a content', () => {
     ['is to go, and was never begun', 'let-go', { metadata: over }],
     ['is to go', 'delete', { metadata: over, status: ready }],
     ['is to go half made', 'delete', { metadata: over, status: { ...ready, readyToUse: false } }],
+    [
+      'was made beforehand, could not be looked at, and is to go',
+      'delete',
+      { metadata: over, spec: made, status: { readyToUse: false, error: { message: 'x' } } },
+    ],
+    [
+      'was made beforehand, is to go, and its snapshot is gone',
+      'let-go',
+      { metadata: over, spec: made, status: { readyToUse: false } },
+    ],
     ['is to go, and its snapshot is gone', 'let-go', { metadata: over, status: { readyToUse: false } }],
     [
       'is to go while it is being made',
