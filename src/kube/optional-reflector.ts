@@ -9,13 +9,15 @@ import type { KubeApi, ListRequest, Page } from './kube-api.ts';
 import { Reflector } from './reflector.ts';
 import { type Change, keyOf, type ObjectStore } from './store.ts';
 
-/** So often a kind is looked for that the cluster did not have. */
+/** So often a kind is looked for that the cluster did not have; more often at first, since a cluster is set up in one go. */
 const lookAgainMs = 60_000;
+const soonMs = 10_000;
+const looksAtFirst = 30;
 
 /**
  * A reflector of a kind that the cluster may not have: custom resources that nobody installed, an API that an older server does not
  * serve, or one that we may not read. Then its store is empty, nothing is complained about more than once, and it is looked for again
- * each minute: a kind that comes later is noticed, and one that is taken away is forgotten.
+ * each minute, and oftener in the first five: a kind that comes later is noticed, and one that is taken away is forgotten.
  */
 export class OptionalReflector<K extends KindName> {
   /** Resolves when it is known whether the kind is served, and if so, when its objects were listed once. */
@@ -34,6 +36,7 @@ export class OptionalReflector<K extends KindName> {
   readonly #servedListeners: ((isServed: boolean) => void)[] = [];
   #reflector: Reflector<K> | undefined;
   #isServed = false;
+  #wasEverServed = false;
   #isStarted = false;
   /** why it is not served, as last logged */
   #saidMissing = '';
@@ -91,9 +94,10 @@ export class OptionalReflector<K extends KindName> {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
+    for (let looks = 1; !signal.aborted; looks += 1) {
       await this.#reflect(signal);
-      if (!signal.aborted) await pause(this.#options.clock, lookAgainMs, signal);
+      const waitMs = looks <= looksAtFirst && !this.#wasEverServed ? soonMs : lookAgainMs;
+      if (!signal.aborted) await pause(this.#options.clock, waitMs, signal);
     }
   }
 
@@ -143,6 +147,7 @@ export class OptionalReflector<K extends KindName> {
       this.#options.log.info({ kind: this.#options.kind }, 'the kind is there now');
     this.#saidMissing = '';
     this.#isServed = true;
+    this.#wasEverServed = true;
     this.#tell();
   }
 

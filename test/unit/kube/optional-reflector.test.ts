@@ -61,7 +61,7 @@ describe('a reflector of a kind that the cluster may not have', () => {
     expect(logged).toHaveLength(1);
     const lists = api.calls.filter(({ verb }) => verb === 'list').length;
     expect(lists).toBeGreaterThan(50);
-    expect(lists).toBeLessThan(70);
+    expect(lists).toBeLessThan(95);
   });
 
   it('notices within a minute that it has come', async () => {

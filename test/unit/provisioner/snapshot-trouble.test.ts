@@ -84,7 +84,7 @@ describe("a cluster without snapshots' custom resources", () => {
     const lists = world.api.calls.filter(
       ({ verb, kind }) => verb === 'list' && kind === 'VolumeSnapshotContent',
     );
-    expect(lists.length).toBeLessThanOrEqual(12);
+    expect(lists.length).toBeLessThanOrEqual(40);
     expect(provisioner.isFresh()).toBe(true);
     expect(world.events()).toEqual([]);
     world.api.heal();
