@@ -43,7 +43,7 @@ export function decideRestore({ claim, driverName, snapshot, content }: RestoreF
     return notReady(`VolumeSnapshotContent ${contentName} is bound to another VolumeSnapshot than ${what}`);
   if (driver !== driverName) return notReady(`${what} is of driver ${driver}, the class is of ${driverName}`);
   if (snapshot.status?.readyToUse !== true)
-    return notReady(`${what} is not ready to use yet${faultOf(snapshot)}`);
+    return notReady(`${what} is not ready to use yet${faultOf(snapshot) || absenceOf(content)}`);
   const snapshotId = content.status?.snapshotHandle ?? '';
   if (snapshotId === '') return notReady(`VolumeSnapshotContent ${contentName} names no snapshot handle`);
   const leastBytes = restoreBytes(snapshot, content);
@@ -75,6 +75,15 @@ function restoreBytes(snapshot: VolumeSnapshot, content: VolumeSnapshotContent):
   if (text !== undefined) return parseQuantity(text);
   const bytes = content.status?.restoreSize ?? 0;
   return Number.isSafeInteger(bytes) && bytes > 0 ? BigInt(bytes) : 0n;
+}
+
+/** Made beforehand, and no node has said that it has it. */
+function absenceOf({ metadata, spec }: VolumeSnapshotContent): string {
+  const { snapshotHandle = '' } = spec.source;
+  const isTaken = (metadata.labels?.[nodeLabel] ?? '') !== '';
+  return snapshotHandle === '' || isTaken
+    ? ''
+    : `: no node has said that it has ${snapshotHandle}; check the snapshotHandle of VolumeSnapshotContent ${metadata.name}, and that the disk is there`;
 }
 
 function faultOf(snapshot: VolumeSnapshot): string {

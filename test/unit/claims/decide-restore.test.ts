@@ -40,6 +40,14 @@ const refused: [what: string, changes: Partial<RestoreFacts>, reason: RegExp][] 
     { snapshot: aSnapshot({ status: { readyToUse: false, error: { message: 'no room' } } }) },
     /not ready to use yet: no room/,
   ],
+  [
+    'not ready, since no node has said that it has it',
+    {
+      snapshot: aSnapshot({ status: { readyToUse: false } }),
+      content: aContent({ metadata: { labels: {} }, spec: { source: { snapshotHandle: 'snap_typo' } } }),
+    },
+    /no node has said that it has snap_typo; check the snapshotHandle of VolumeSnapshotContent c-monday/,
+  ],
   ['without a handle', { content: aContent({ status: { snapshotHandle: '' } }) }, /names no snapshot handle/],
   [
     'larger than the claim',
