@@ -1,10 +1,10 @@
 import { nodeLabel, selectedNode } from '../claims/annotations.ts';
 import { namesClaim } from '../claims/volume-facts.ts';
 import { claimRefOf, logFacts, selectedNodeOf, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
-import { describeSource } from '../claims/data-source.ts';
+import { describeSource, type SourceRef } from '../claims/data-source.ts';
 import { findSource } from '../claims/find-source.ts';
+import { SourceWaits } from '../claims/source-waits.ts';
 import { isConflict, isNotFound } from '../kube/api-error.ts';
-import { backOffMs } from '../kube/back-off.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
@@ -28,8 +28,8 @@ const spreadMs = 1_000;
 /** Our own promises are kept or broken within a second or two; nobody needs to hear of them before. */
 const promisesSettleMs = 1_000;
 
-/** A source comes to be there, or ready, without a word to placement. */
-const sourceWaits = { baseMs: 500, maxMs: 15_000 };
+/** Most news of sources are heard; this is for those that are not, and for what follows a moment after the news. */
+const sourceWaits = { baseMs: 250, maxMs: 15_000 };
 const unlabelled =
   'its VolumeSnapshotContent has no label loam.dev/node and the PersistentVolume that it was taken of is gone, or on no single node; put that label there';
 
@@ -53,8 +53,7 @@ export class PlacementReconciler {
   /** claims of which it is too early to say, by class: the first capacity objects wake them */
   readonly #unjudged = new Map<string, string>();
   readonly #unpublishedSince = new Map<string, number>();
-  /** claim's uid → looks in a row that found its source not ready */
-  readonly #looksAtSource = new Map<string, number>();
+  readonly #sourceWaits = new SourceWaits(sourceWaits);
 
   constructor(options: PlacementReconcilerOptions) {
     this.#options = options;
@@ -71,13 +70,18 @@ export class PlacementReconciler {
     yield* this.#unjudged;
   }
 
+  /** Something became of what claims may be made of. @returns those that waited for it */
+  sourceChanged(ref: SourceRef): readonly string[] {
+    return this.#sourceWaits.wake(ref);
+  }
+
   async reconcile(claimUid: string, signal: AbortSignal): Promise<Outcome> {
     const { watches, survey, reports, driverName } = this.#options;
     this.#unjudged.delete(claimUid);
     const claim = watches.claimByUid(claimUid);
     if (claim === undefined) {
       this.#stranded.delete(claimUid);
-      this.#looksAtSource.delete(claimUid);
+      this.#sourceWaits.forget(claimUid);
       reports.forget(claimUid);
       survey.forget(claimUid);
       return { kind: 'done' };
@@ -93,6 +97,7 @@ export class PlacementReconciler {
     });
     if (turn.kind !== 'place' && turn.kind !== 'advise' && turn.kind !== 'join')
       this.#stranded.delete(claimUid);
+    if (turn.kind !== 'join') this.#sourceWaits.forget(claimUid);
     return this.#follow(turn, claim, signal);
   }
 
@@ -174,11 +179,9 @@ export class PlacementReconciler {
       reports.cannotBeHad(claim, { text, kind: text });
       // no news of nodes help, and none come of the source
       this.#stranded.delete(uidOf(claim));
-      const looks = (this.#looksAtSource.get(uidOf(claim)) ?? 0) + 1;
-      this.#looksAtSource.set(uidOf(claim), looks);
-      return { kind: 'retry', afterMs: backOffMs(looks, sourceWaits) };
+      return { kind: 'retry', afterMs: this.#sourceWaits.wait(uidOf(claim), source) };
     }
-    this.#looksAtSource.delete(uidOf(claim));
+    this.#sourceWaits.forget(uidOf(claim));
     const { node } = found;
     const facts = survey.factsFor(claim, storageClass);
     const candidates = facts.candidates.filter((each) => each.node.topologyValue === node);

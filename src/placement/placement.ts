@@ -1,4 +1,5 @@
 import { claimKey, selectedNodeOf, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
+import type { SourceRef } from '../claims/data-source.ts';
 import { EventRecorder } from '../kube/event-recorder.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { PersistentVolumeClaim } from '../kube/objects.ts';
@@ -152,6 +153,11 @@ export class Placement {
     const watches = this.#watches;
     const survey = this.#survey;
     watches.on('PersistentVolumeClaim', (change) => this.#claimChanged(change));
+    watches.onSnapshot(({ previous, current }) => {
+      if (current?.status?.readyToUse !== true || previous?.status?.readyToUse === true) return;
+      const { namespace = '', name } = current.metadata;
+      this.#sourceChanged({ kind: 'snapshot', namespace, name });
+    });
     watches.on('PersistentVolume', ({ previous, current }) => {
       survey.promised.volumeSeen(current?.spec.claimRef?.uid ?? '');
       const before = previous?.spec.claimRef ?? {};
@@ -204,6 +210,11 @@ export class Placement {
       if (selectedNodeOf(current) !== undefined) this.#survey.selected(uidOf(current));
       this.#promise(current);
     }
+    // as good as bound, and what it is made of will be a copy's source
+    if (current !== undefined && !isOpen(current) && (previous === undefined || isOpen(previous))) {
+      const { namespace = '', name } = current.metadata;
+      this.#sourceChanged({ kind: 'claim', namespace, name });
+    }
     if (current !== undefined && isOpen(current)) this.#queue.add(uidOf(current));
     // bound: what was remembered of it is dropped
     else if (current !== undefined && previous !== undefined && isOpen(previous))
@@ -218,6 +229,11 @@ export class Placement {
     this.#survey.promise(claim, nodeName);
     if (this.#watches.volume(volumeNameFor(uidOf(claim))) !== undefined)
       this.#survey.promised.volumeSeen(uidOf(claim));
+  }
+
+  /** Claims that are to be made of it need not wait for their next look. */
+  #sourceChanged(ref: SourceRef): void {
+    for (const uid of this.#reconciler.sourceChanged(ref)) this.#queue.add(uid);
   }
 
   #nodeChanged(name: string): void {

@@ -9,6 +9,7 @@ import type {
   PersistentVolume,
   PersistentVolumeClaim,
   StorageClass,
+  VolumeSnapshot,
 } from '../kube/objects.ts';
 import { publisherOf } from './room.ts';
 
@@ -148,6 +149,16 @@ export function projectCapacity(object: CsiStorageCapacity): CsiStorageCapacity 
   return {
     metadata: { ...kept, ...labels },
     ...withoutUnset({ storageClassName, nodeTopology, capacity, maximumVolumeSize }),
+  };
+}
+
+/** Only whether it is ready: everything else is looked up by who wants a volume made of it. */
+export function projectSnapshot({ metadata, status }: VolumeSnapshot): VolumeSnapshot {
+  const { readyToUse } = status ?? {};
+  return {
+    metadata: keptMeta(metadata, []),
+    spec: { source: {} },
+    ...(readyToUse === undefined ? {} : { status: { readyToUse } }),
   };
 }
 

@@ -10,7 +10,9 @@ import type {
   PersistentVolume,
   PersistentVolumeClaim,
   StorageClass,
+  VolumeSnapshot,
 } from '../kube/objects.ts';
+import { OptionalReflector } from '../kube/optional-reflector.ts';
 import { longestSilenceMs, Reflector } from '../kube/reflector.ts';
 import { type Change, ObjectStore } from '../kube/store.ts';
 import type { Clock } from '../model/clock.ts';
@@ -25,6 +27,7 @@ import {
   projectLabelledClaim,
   projectLabelledVolume,
   projectNode,
+  projectSnapshot,
   projectVolume,
 } from './project.ts';
 import { publisherOf, topologyValueOf } from './room.ts';
@@ -70,8 +73,17 @@ export class Watches {
     readonly [K in WatchedKind]: Reflector<K>;
   };
 
+  /** in a cluster that may have none */
+  readonly #snapshots: OptionalReflector<'VolumeSnapshot'>;
+
   constructor(options: WatchesOptions) {
     const { driverName, namespace, keepsLabels = false } = options;
+    this.#snapshots = new OptionalReflector({
+      ...options,
+      kind: 'VolumeSnapshot',
+      store: new ObjectStore<VolumeSnapshot>(),
+      project: projectSnapshot,
+    });
     this.#reflectors = {
       PersistentVolumeClaim: new Reflector({
         ...options,
@@ -113,10 +125,15 @@ export class Watches {
     this.#reflectors[kind].onChange(handler);
   }
 
-  /** Resolves when everything was listed once. */
+  /** Of any driver. To be called before `start`. */
+  onSnapshot(handler: (change: Change<VolumeSnapshot>) => void): void {
+    this.#snapshots.onChange(handler);
+  }
+
+  /** Resolves when everything was listed once but for snapshots, which nothing waits for. */
   async start(signal: AbortSignal): Promise<void> {
     const all = Object.values(this.#reflectors);
-    for (const reflector of all) reflector.start(signal);
+    for (const reflector of [...all, this.#snapshots]) reflector.start(signal);
     await Promise.all(all.map(({ synced }) => synced));
   }
 

@@ -5,6 +5,7 @@ import { messageOf } from '../model/errors.ts';
 import type { Metrics } from '../model/metrics.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
+import type { SourceRef } from '../claims/data-source.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
@@ -59,6 +60,11 @@ export class ClaimReconciler {
       sources: this.#sources,
       redecide: (claim, storageClass) => this.#decide(claim, storageClass),
     });
+  }
+
+  /** Something became of what claims may be made of. @returns those that waited for it */
+  sourceChanged(ref: SourceRef): readonly string[] {
+    return this.#sources.sourceChanged(ref);
   }
 
   async reconcile(claimUid: string, signal: AbortSignal): Promise<Outcome> {

@@ -15,7 +15,7 @@ interface Contact {
 }
 
 /**
- * The driver's name and capabilities, which do not change while it runs. Waits for a driver that is not up yet.
+ * The driver's name, which does not change while it runs, and its capabilities now. Waits for a driver that is not up yet.
  *
  * @throws the signal's reason when it aborts first
  */

@@ -1,4 +1,3 @@
-import { backOffMs } from '../kube/back-off.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
@@ -8,6 +7,7 @@ import type { ContentSource } from '../model/volume.ts';
 import { claimRefOf, logFacts, selectedNodeOf, uidOf } from '../claims/claim-facts.ts';
 import { describeSource, type SourceRef } from '../claims/data-source.ts';
 import { findSource } from '../claims/find-source.ts';
+import { SourceWaits } from '../claims/source-waits.ts';
 import type { OwnSide } from '../claims/volume-facts.ts';
 import { giveBack } from './give-back.ts';
 import type { Intents } from './intents.ts';
@@ -17,8 +17,8 @@ import type { ProvisionReports } from './provision-reports.ts';
 import type { IntentSettler } from './settle-intent.ts';
 import type { ClusterView } from './watches.ts';
 
-/** A source comes to be there, or ready, without a word to this loop. */
-const waits = { baseMs: 1_000, maxMs: 15_000 };
+/** Most news of sources are heard; this is for those that are not, and for what follows a moment after the news. */
+const waits = { baseMs: 250, maxMs: 15_000 };
 
 export interface SourceOptions {
   readonly api: KubeApi;
@@ -40,8 +40,7 @@ export type PreparedSource =
 /** What is done about a claim's source before the driver is asked: found, judged, on this node, and kept from being deleted. */
 export class SourcePreparation {
   readonly #options: SourceOptions;
-  /** claim's uid → looks that found its source not ready */
-  readonly #tries = new Map<string, number>();
+  readonly #waits = new SourceWaits(waits);
 
   constructor(options: SourceOptions) {
     this.#options = options;
@@ -64,11 +63,9 @@ export class SourcePreparation {
     const found = await findSource(api, { claim, ref: source, driverName: own.driverName }, signal);
     if (found.kind === 'not-ready') {
       reports.failed(claim, storageClass.metadata.name, found.reason);
-      const tries = (this.#tries.get(uid) ?? 0) + 1;
-      this.#tries.set(uid, tries);
-      return notNow({ kind: 'retry', afterMs: backOffMs(tries, waits) });
+      return notNow({ kind: 'retry', afterMs: this.#waits.wait(uid, source) });
     }
-    this.#tries.delete(uid);
+    this.#waits.forget(uid);
     if (found.node !== undefined && found.node !== own.topologyValue && !this.#holds(found.contentSource))
       return notNow(await this.#elsewhere(wish, found.node, signal));
     await protection.protect(source, found.object, signal);
@@ -77,8 +74,13 @@ export class SourcePreparation {
 
   /** The claim is gone, has its volume, or is not this node's. */
   forget(claimUid: string): void {
-    this.#tries.delete(claimUid);
+    this.#waits.forget(claimUid);
     this.#options.protection.release(claimUid);
+  }
+
+  /** Something became of a source. @returns the claims that waited for it */
+  sourceChanged(ref: SourceRef): readonly string[] {
+    return this.#waits.wake(ref);
   }
 
   /** What lies on this node's disks is here, whatever a label says. */

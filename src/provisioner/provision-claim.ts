@@ -20,8 +20,9 @@ import type { SlowClaims } from './slow-claims.ts';
 
 /** After our own leftover was deleted the name is free at once. */
 const afterUndoMs = 10;
-/** The driver has held the call until its deadline, and will hold the next one: that is how the copy's end is heard of. */
+/** A driver that holds calls until their deadline tells so of the copy's end: it is asked again right away. */
 const copyingMs = 100;
+const heldMs = 1_000;
 
 export interface ProvisioningOptions extends SavingOptions {
   readonly calls: DriverCalls;
@@ -112,14 +113,16 @@ export class ClaimProvisioning {
 
   async #createFailed(attempt: Attempt, error: unknown, signal: AbortSignal): Promise<Outcome> {
     const { claim, storageClass, intent } = attempt;
-    const { intents, slow, settler, own, reports } = this.#options;
+    const { intents, slow, settler, own, reports, clock } = this.#options;
     const className = storageClass.metadata.name;
     const uid = uidOf(claim);
     const text = describeDriverError(error);
     const state = decideState(error, this.#canMove(claim, storageClass));
     if (intent.request?.contentSource !== undefined && statusCodeOf(error) === 'ABORTED') {
       reports.copying(claim, messageOf(error));
-      return { kind: 'retry', afterMs: copyingMs };
+      // a driver that has held the call will hold the next one; one that answers at once is asked less and less often
+      const wasHeld = clock.nowMs() - attempt.startMs >= heldMs;
+      return wasHeld ? { kind: 'retry', afterMs: copyingMs } : { kind: 'retry' };
     }
     if (isInfeasible(error)) reports.infeasible(claim, className, text);
     else reports.failed(claim, className, text);

@@ -12,11 +12,13 @@ import { nodeSegments } from '../model/topology.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { nodeLabel } from '../claims/annotations.ts';
 import { uidOf } from '../claims/claim-facts.ts';
+import type { SourceRef } from '../claims/data-source.ts';
 import { CapacityPublisher } from './capacity/capacity-publisher.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
 import type { ConditionSource } from './conditions/condition-loop.ts';
 import { VolumeDestruction } from './destroy-volume.ts';
 import { DriverCalls } from './driver-calls.ts';
+import { CurrentCapabilities } from './current-capabilities.ts';
 import { meetDriver, readClusterUid } from './first-contact.ts';
 import { Intents } from './intents.ts';
 import { OutcomeEvents } from './outcome-events.ts';
@@ -166,12 +168,14 @@ export class Provisioner {
   async #run(
     own: OwnSide,
     ledger: VolumeLedger | undefined,
-    capabilities: ReadonlySet<ControllerCapability>,
+    first: ReadonlySet<ControllerCapability>,
     clusterUid: string | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { driver, settings, clock, log, metrics } = this.#options;
     const watches = this.#watches;
+    const current = new CurrentCapabilities({ ...this.#options, first, onChange: () => resync() });
+    const capabilities = current.known;
     const events = new OutcomeEvents(this.#recorder);
     const calls = new DriverCalls({
       driver,
@@ -215,7 +219,10 @@ export class Provisioner {
       reconcile: (name, signal) => volumeLoop.reconcile(name, signal),
     });
 
-    this.#listen({ claims, volumes, intents, events, own });
+    const onSource = (ref: SourceRef): void => {
+      for (const uid of claimLoop.sourceChanged(ref)) claims.add(uid);
+    };
+    this.#listen({ claims, volumes, intents, events, own, onSource });
     const changes = new VolumeChanges({ ...shared, ledger, capabilities, recorder: this.#recorder });
     if (ledger !== undefined) {
       const stopRemoved = ledger.onRemoved((volumeId) => {
@@ -228,8 +235,16 @@ export class Provisioner {
           volumes.add(metadata.name);
         }
       });
-      this.#undo.push(stopRemoved, stopReleased);
+      // a pool that opens may bring a backend that can what none could before
+      const stopSpace = ledger.onSpaceChanged(() => void current.refresh(signal));
+      this.#undo.push(stopRemoved, stopReleased, stopSpace);
     }
+    const resync = (): void => {
+      for (const claim of watches.claims()) if (isOpen(claim)) claims.add(uidOf(claim));
+      for (const volume of watches.volumes())
+        if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
+      changes.resync();
+    };
     await watches.start(signal);
     sweepIntents(intents, (uid) => claims.add(uid), log, true);
     const sweepSources = () => void sweepProtection({ ...shared, protection }, signal);
@@ -237,7 +252,7 @@ export class Provisioner {
     claims.start(signal);
     volumes.start(signal);
     this.#publishCapacity({ own, ledger, capabilities, calls, signal });
-    this.#lookAfterSnapshots({ own, ledger, capabilities, events, signal });
+    this.#lookAfterSnapshots({ own, ledger, capabilities, events, onSource, signal });
     changes.start(signal);
     this.#changes = changes;
     this.#queues = [claims, volumes];
@@ -245,14 +260,9 @@ export class Provisioner {
       every(this.#options.clock, sweepMs, () => sweepIntents(intents, (uid) => claims.add(uid), log, false)),
       every(this.#options.clock, sweepMs, sweepSources),
     );
-    this.#undo.push(
-      every(this.#options.clock, resyncMs, () => {
-        for (const claim of watches.claims()) if (isOpen(claim)) claims.add(uidOf(claim));
-        for (const volume of watches.volumes())
-          if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
-        changes.resync();
-      }),
-    );
+    this.#undo.push(every(this.#options.clock, resyncMs, resync));
+    // a pool may have opened since the first contact
+    if (ledger !== undefined) void current.refresh(signal);
     log.info(
       { driver: own.driverName, node: own.nodeName, clusterUid, early: settings.early },
       'the provisioner runs',
@@ -298,6 +308,7 @@ export class Provisioner {
     readonly ledger: VolumeLedger | undefined;
     readonly capabilities: ReadonlySet<ControllerCapability>;
     readonly events: OutcomeEvents;
+    readonly onSource: (ref: SourceRef) => void;
     readonly signal: AbortSignal;
   }): void {
     const { driver, settings } = this.#options;
@@ -327,15 +338,21 @@ export class Provisioner {
     intents,
     events,
     own,
+    onSource,
   }: {
     readonly claims: WorkQueue;
     readonly volumes: WorkQueue;
     readonly intents: Intents;
     readonly events: OutcomeEvents;
     readonly own: OwnSide;
+    readonly onSource: (ref: SourceRef) => void;
   }): void {
     const watches = this.#watches;
     watches.onClaim(({ previous, current }) => {
+      if (current !== undefined && isBound(current) && (previous === undefined || !isBound(previous))) {
+        const { namespace = '', name } = current.metadata;
+        onSource({ kind: 'claim', namespace, name });
+      }
       if (current !== undefined && (isOpen(current) || intents.has(uidOf(current))))
         claims.add(uidOf(current));
       if (previous === undefined || (current !== undefined && uidOf(previous) === uidOf(current))) return;
@@ -362,6 +379,11 @@ export class Provisioner {
   #addVolume(volumes: WorkQueue, volume: PersistentVolume, own: OwnSide): void {
     if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
   }
+}
+
+/** Whether it can be cloned. */
+function isBound({ status }: PersistentVolumeClaim): boolean {
+  return status?.phase === 'Bound';
 }
 
 /** Whether anything is left to do for a claim. */

@@ -45,14 +45,14 @@ export class VolumeChanges {
   constructor(options: VolumeChangesOptions) {
     const { capabilities, expansion = false, modification = false, kubeletExpands = false } = options;
     const { recorder, own, conditions, ledger } = options;
-    const controllerExpands = capabilities.has('EXPAND_VOLUME');
-    if (expansion && (controllerExpands || kubeletExpands)) {
-      const severalWriters = capabilities.has('SINGLE_NODE_MULTI_WRITER');
+    // what our own driver can do follows from pools that may be opened later
+    const mayCome = own.ownDriver;
+    if (expansion && (mayCome || kubeletExpands || capabilities.has('EXPAND_VOLUME'))) {
       const events = new OutcomeEvents(recorder);
-      this.#expansion = new ExpansionLoop({ ...options, events, controllerExpands, severalWriters });
+      this.#expansion = new ExpansionLoop({ ...options, events, kubeletExpands });
       if (ledger !== undefined) this.#stopFollowing = this.#expansion.follow(ledger);
     }
-    if (modification && capabilities.has('MODIFY_VOLUME')) {
+    if (modification && (mayCome || capabilities.has('MODIFY_VOLUME'))) {
       this.#modification = new ModificationLoop({ ...options, events: new OutcomeEvents(recorder) });
     }
     if (conditions !== undefined && own.ownDriver)

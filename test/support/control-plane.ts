@@ -39,6 +39,11 @@ export function startControlPlane(name: PlaneName): Promise<ControlPlane> {
   return name === 'embedded' ? EmbeddedPlane.start() : RealPlane.start();
 }
 
+/** With Kubernetes' own scheduler too. */
+export function startScheduledPlane(): Promise<ControlPlane> {
+  return RealPlane.start(true);
+}
+
 /** The embedded control plane, with what only it has beside it. */
 export class EmbeddedPlane implements ControlPlane {
   readonly kubeconfigPath: string;
@@ -112,11 +117,12 @@ class RealPlane implements ControlPlane {
     });
   }
 
-  static async start(): Promise<RealPlane> {
+  static async start(withScheduler = false): Promise<RealPlane> {
     const server = await RealApiServer.start();
     const plane = new RealPlane(server);
     try {
       await plane.resumeBinder();
+      if (withScheduler) await server.startScheduler();
       return plane;
     } catch (error) {
       await plane[Symbol.asyncDispose]();

@@ -4,7 +4,7 @@ import type { Outcome } from '../../kube/work-queue.ts';
 import { claimRefOf, logFacts, uidOf } from '../../claims/claim-facts.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { Clock } from '../../model/clock.ts';
-import type { ExpandedVolume } from '../../model/csi-driver.ts';
+import type { ControllerCapability, ExpandedVolume } from '../../model/csi-driver.ts';
 import type { Log } from '../../model/log.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import { isFinal, isGrowthInfeasible } from '../decide-certainty.ts';
@@ -27,10 +27,10 @@ export interface ExpansionOptions {
   readonly own: OwnSide;
   /** remembers what was said of growth, and of nothing else */
   readonly events: OutcomeEvents;
-  /** false: the driver grows volumes on kubelet's call only */
-  readonly controllerExpands: boolean;
-  /** SINGLE_NODE_MULTI_WRITER */
-  readonly severalWriters: boolean;
+  /** as they are now: without EXPAND_VOLUME the driver's controller half is not asked */
+  readonly capabilities: ReadonlySet<ControllerCapability>;
+  /** a driver without EXPAND_VOLUME grows volumes on kubelet's call; false: such a one cannot grow them */
+  readonly kubeletExpands: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -87,12 +87,16 @@ export class ExpansionReconciler {
   }
 
   async #present(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<Outcome> {
-    const { watches } = this.#options;
+    const { watches, kubeletExpands } = this.#options;
+    const controllerExpands = this.#can('EXPAND_VOLUME');
+    // looked at again when the driver can
+    if (!controllerExpands && !kubeletExpands) return { kind: 'done' };
     const volume = watches.volume(claim.spec.volumeName ?? '');
     const decision = decideExpansion({
       ...this.#options,
       claim,
       volume,
+      controllerExpands,
       lastErrorWasFinal: this.#endedFinally.has(uidOf(claim)),
     });
     if (volume === undefined || decision.kind === 'ignore') return { kind: 'done' };
@@ -149,9 +153,9 @@ export class ExpansionReconciler {
 
   /** @throws Error where the driver answers with less than it was asked for: such a PV could never satisfy its claim */
   async #expand(volume: PersistentVolume, { target }: Growth, signal: AbortSignal): Promise<ExpandedVolume> {
-    const { calls, controllerExpands, severalWriters } = this.#options;
-    if (!controllerExpands) return { capacityBytes: target.bytes, nodeExpansionRequired: true };
-    const capability = capabilityOf(volume, severalWriters);
+    const { calls } = this.#options;
+    if (!this.#can('EXPAND_VOLUME')) return { capacityBytes: target.bytes, nodeExpansionRequired: true };
+    const capability = capabilityOf(volume, this.#can('SINGLE_NODE_MULTI_WRITER'));
     const grown = await calls.expandVolume(
       {
         volumeId: volume.spec.csi?.volumeHandle ?? '',
@@ -218,6 +222,10 @@ export class ExpansionReconciler {
     return isInfeasible
       ? { kind: 'retry', afterMs: this.#slow.restMs(uid, slowKey(growth)) }
       : { kind: 'retry' };
+  }
+
+  #can(capability: ControllerCapability): boolean {
+    return this.#options.capabilities.has(capability);
   }
 
   /** Nothing that is remembered of failures holds any more. */

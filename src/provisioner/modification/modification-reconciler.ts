@@ -4,6 +4,7 @@ import type { Outcome } from '../../kube/work-queue.ts';
 import { claimRefOf, logFacts, uidOf } from '../../claims/claim-facts.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { Clock } from '../../model/clock.ts';
+import type { ControllerCapability } from '../../model/csi-driver.ts';
 import { messageOf } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
 import { statusCodeOf } from '../../model/status-code.ts';
@@ -23,6 +24,8 @@ export interface ModificationOptions {
   readonly classes: Pick<AttributesClasses, 'get'>;
   readonly calls: DriverCalls;
   readonly own: OwnSide;
+  /** as they are now: without MODIFY_VOLUME nothing is done */
+  readonly capabilities: ReadonlySet<ControllerCapability>;
   /** remembers what was said of changes of attributes, and of nothing else */
   readonly events: OutcomeEvents;
   readonly clock: Clock;
@@ -58,7 +61,8 @@ export class ModificationReconciler {
 
   async reconcile(claimUid: string, signal: AbortSignal): Promise<Outcome> {
     const claim = this.#options.watches.claimByUid(claimUid);
-    if (claim === undefined) return { kind: 'done' };
+    // looked at again when the driver can
+    if (claim === undefined || !this.#options.capabilities.has('MODIFY_VOLUME')) return { kind: 'done' };
     try {
       return await this.#present(claim, signal);
     } catch (error) {

@@ -9,6 +9,7 @@ import type { Log } from '../../model/log.ts';
 import type { Metrics } from '../../model/metrics.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
 import { uidOf } from '../../claims/claim-facts.ts';
+import type { SourceRef } from '../../claims/data-source.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { DriverCalls } from '../driver-calls.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
@@ -33,6 +34,8 @@ export interface SnapshotLoopOptions {
   readonly capabilities: ReadonlySet<ControllerCapability>;
   readonly calls: DriverCalls;
   readonly events: OutcomeEvents;
+  /** told of each snapshot of the driver, on any node, that has become ready: its VolumeSnapshot says so within a moment */
+  readonly onSource?: (ref: SourceRef) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -105,12 +108,20 @@ export class SnapshotLoop {
     const { own, events } = this.#options;
     this.#contents.onContent(({ previous, current }) => {
       if (current !== undefined && isNews(previous, current, own.topologyValue)) this.#addAll([current]);
+      if (current?.status?.readyToUse === true && previous?.status?.readyToUse !== true)
+        this.#tellReady(current);
       if (previous === undefined || (current !== undefined && uidOf(previous) === uidOf(current))) return;
       events.forget(uidOf(previous));
       this.#queue.forget(previous.metadata.name);
       this.#addAll([previous]);
     });
     this.#contents.onClass((name) => this.#addAll(this.#contents.contentsOfClass(name)));
+  }
+
+  #tellReady({ spec: { driver, volumeSnapshotRef: ref } }: VolumeSnapshotContent): void {
+    const { own, onSource } = this.#options;
+    const { namespace = '', name = '' } = ref;
+    if (driver === own.driverName) onSource?.({ kind: 'snapshot', namespace, name });
   }
 
   #addAll(contents: Iterable<VolumeSnapshotContent>): void {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ApiError } from '../../../src/kube/api-error.ts';
 import { aClaim, aStorageClass } from '../../support/kube-objects.ts';
 import { aContent, aSnapshot, monday, old, theOldVolume } from '../claims/sources.ts';
 import { World } from './world.ts';
@@ -101,6 +102,42 @@ describe('placement of a claim with a source', () => {
       (it) => void (it.status = { ...it.status, readyToUse: true }),
     );
     await world.pass(60_000);
+    expect(world.nodeOf()).toBe('node-b');
+  });
+
+  it('goes on as soon as the source is ready, and not when its next look would be due', async () => {
+    const ready = (isReady: boolean) => {
+      world.api.edit(
+        'VolumeSnapshot',
+        'shop/monday',
+        (it) => void (it.status = { ...it.status, readyToUse: isReady }),
+      );
+    };
+    ready(false);
+    world.api.edit('PersistentVolumeClaim', 'shop/old', (it) => {
+      it.spec = {};
+      it.status = { phase: 'Pending' };
+    });
+    await world.start();
+    world.claim('data', { dataSource: monday });
+    world.claim('other', { dataSource: old });
+    await world.pass(120_000);
+    expect([world.nodeOf(), world.nodeOf('other')]).toEqual([undefined, undefined]);
+    ready(true);
+    world.api.edit('PersistentVolumeClaim', 'shop/old', (it) => {
+      it.spec = { volumeName: 'pvc-uid-old' };
+      it.status = { phase: 'Bound' };
+    });
+    await world.pass(0);
+    expect([world.nodeOf(), world.nodeOf('other')]).toEqual(['node-b', 'node-b']);
+  });
+
+  it('finds a node all the same where snapshots may not be watched', async () => {
+    const refused = new ApiError(403, 'Forbidden', 'no');
+    world.api.fail('list', 'VolumeSnapshot', refused, { times: 99 });
+    await world.start();
+    world.claim('data', { dataSource: monday });
+    await world.pass(0);
     expect(world.nodeOf()).toBe('node-b');
   });
 

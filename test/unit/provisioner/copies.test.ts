@@ -155,6 +155,61 @@ describe('a claim with a source', () => {
     expect(world.volume()).toBeDefined();
   });
 
+  it('is looked at again when its snapshot becomes ready, and not when its next look would be due', async () => {
+    const ready = (isReady: boolean) => {
+      world.api.edit(
+        'VolumeSnapshotContent',
+        'c-monday',
+        (it) => void (it.status = { ...it.status, readyToUse: isReady }),
+      );
+    };
+    const say = (isReady: boolean) => {
+      world.api.edit(
+        'VolumeSnapshot',
+        'shop/monday',
+        (it) => void (it.status = { ...it.status, readyToUse: isReady }),
+      );
+    };
+    ready(false);
+    say(false);
+    await world.start({ snapshots: true });
+    wish(monday);
+    await world.pass(120_000);
+    expect(world.driver.creates).toEqual([]);
+    ready(true);
+    await world.pass(100);
+    // the snapshot-controller follows a moment later
+    say(true);
+    await world.pass(400);
+    expect(world.volume()).toBeDefined();
+  });
+
+  it('is looked at again when the claim that it clones is bound', async () => {
+    const phase = (name: 'Pending' | 'Bound') =>
+      world.api.edit('PersistentVolumeClaim', 'shop/old', (it) => void (it.status = { phase: name }));
+    phase('Pending');
+    await world.start();
+    wish(old);
+    await world.pass(120_000);
+    expect(world.driver.creates).toEqual([]);
+    phase('Bound');
+    await world.pass(0);
+    expect(world.volume()).toBeDefined();
+  });
+
+  it('is asked for less and less often where the driver answers at once that it copies', async () => {
+    await world.start();
+    let asked = 0;
+    world.driver.onCreate = () => {
+      asked += 1;
+      throw new CsiError('ABORTED', 'an operation with this id is under way');
+    };
+    wish(old);
+    await world.pass(30_000);
+    expect(asked).toBeGreaterThan(3);
+    expect(asked).toBeLessThan(10);
+  });
+
   it.each<[string, RegExp, (world: World) => void]>([
     [
       'no snapshot of that name is there',
