@@ -106,6 +106,18 @@ describe('the rooms of src', () => {
     expect(broken.map(said)).toEqual([]);
   });
 
+  it('do without `using`, which Node 22 cannot parse', () => {
+    const declares = /^\s*(await\s+using|using)\s+[\w$]+\s*=|\(\s*(await\s+)?using\s+[\w$]+\s+of\b/m;
+    expect(sourceFiles(sourceRoot).filter((file) => declares.test(readFileSync(file, 'utf8')))).toEqual([]);
+    for (const text of [
+      '  using lock = take();',
+      'await using world = x;',
+      'for (using a of b)',
+      'for (await using a of b)',
+    ])
+      expect(text).toMatch(declares);
+  });
+
   it('have no file over 400 lines and no name that hides what a file is for', () => {
     const files = sourceFiles(sourceRoot).map((file) => ({
       file,
