@@ -143,6 +143,11 @@ export interface Backend {
     wish: CopyWish,
     call: CallContext,
   ): Promise<{ readonly consistency: Consistency }>;
+  /**
+   * The size that the volume has by its data: more than its record says where a growth was cut short, since the data goes first.
+   * Quick; undefined: nothing is there.
+   */
+  sizeOf?(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined>;
   /** Bytes of the pool that a volume or snapshot has written, shared blocks counted in full. Quick; undefined: not known. */
   writtenBytes?(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined>;
   /** Of these, the bytes that no snapshot or clone shares. Quick; undefined: not known. */

@@ -49,6 +49,9 @@ export async function growUnmountedExt4(devicePath: string): Promise<boolean> {
   } catch (error) {
     if (!(error instanceof CommandError) || error.exitCode === undefined) throw error;
     if (/is mounted|in use/i.test(error.stderr)) return false;
+    // the device went under our hands, which says nothing about the file system
+    if (/(?:invalid argument|no such (?:file|device)).* while trying to open/i.test(error.stderr))
+      throw error;
     // 1: repaired
     if (error.exitCode !== 1) {
       throw new StorageError(

@@ -3,7 +3,8 @@ import { access, open, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StorageError } from '../model/errors.ts';
-import { absentAsUndefined, deviceNumber } from './mounts.ts';
+import { readMounts } from './mountinfo.ts';
+import { absentAsUndefined, deviceNumber, isMountOf } from './mounts.ts';
 import { CommandError, run } from './run.ts';
 
 /** A loop device that is attached to a file. */
@@ -39,7 +40,8 @@ export async function attach(imagePath: string, options: AttachOptions): Promise
   const present = (await devicesOf(imagePath, options.signal)).find(
     (device) => device.readonly === options.readonly,
   );
-  if (present !== undefined) return present;
+  // one that is about to go would go under our hands, and its number to another image
+  if (present !== undefined && !(await hasGone(present, options.signal))) return present;
   const path = await attachNew(imagePath, options);
   const device = (await devicesOf(imagePath, options.signal)).find((candidate) => candidate.path === path);
   if (device !== undefined) return device;
@@ -124,18 +126,20 @@ export function isCandidate(backingFile: string, imagePath: string): boolean {
 
 /** Every attached loop device, from sysfs alone. Synchronous, since sysfs never blocks and there may be hundreds. */
 export function attachedDevices(): LoopDevice[] {
-  return loopNames().flatMap((name) => {
-    const backingFile = readSysfs(`${name}/loop/backing_file`);
-    if (backingFile === undefined) return [];
-    return {
-      path: `/dev/${name}`,
-      device: readSysfs(`${name}/dev`) ?? '',
-      backingFile,
-      readonly: readSysfs(`${name}/ro`) === '1',
-      directIo: readSysfs(`${name}/loop/dio`) === '1',
-      goesWhenUnused: readSysfs(`${name}/loop/autoclear`) === '1',
-    };
-  });
+  return loopNames().flatMap((name) => deviceNamed(name) ?? []);
+}
+
+function deviceNamed(name: string): LoopDevice | undefined {
+  const backingFile = readSysfs(`${name}/loop/backing_file`);
+  if (backingFile === undefined) return undefined;
+  return {
+    path: `/dev/${name}`,
+    device: readSysfs(`${name}/dev`) ?? '',
+    backingFile,
+    readonly: readSysfs(`${name}/ro`) === '1',
+    directIo: readSysfs(`${name}/loop/dio`) === '1',
+    goesWhenUnused: readSysfs(`${name}/loop/autoclear`) === '1',
+  };
 }
 
 function loopNames(): string[] {
@@ -184,10 +188,13 @@ function isRecord(value: unknown): value is Record<string, unknown> {
  */
 export async function makeMissingNodes(signal: AbortSignal): Promise<boolean> {
   let hasMade = false;
+  // one look at the folder: hundreds of devices may be there, and this is asked before each of their uses
+  const present = new Set(readdirSync('/dev'));
   for (const name of loopNames()) {
+    if (present.has(name)) continue;
     const path = `/dev/${name}`;
     const [major, minor] = (readSysfs(`${name}/dev`) ?? '').split(':');
-    if (major === undefined || minor === undefined || (await exists(path))) continue;
+    if (major === undefined || minor === undefined) continue;
     await run('mknod', ['--mode=0660', '--', path, 'b', major, minor], { signal }).catch(
       async (error: unknown) => {
         if (!(await exists(path))) throw error;
@@ -207,14 +214,42 @@ async function exists(path: string): Promise<boolean> {
 
 /**
  * Detaches a loop device. One that is detached already is success; one that is still open goes by itself once the
- * last user closes it, and until then `devicesOf` goes on naming it.
+ * last user closes it, and until then `devicesOf` goes on naming it. Who only looks at it is waited for, not who has it mounted.
+ *
+ * @param backingFile what it was seen with: where it has another one by now, it went and came again as somebody else's
  */
-export async function detach(path: string, signal: AbortSignal): Promise<void> {
+export async function detach(path: string, signal: AbortSignal, backingFile?: string): Promise<void> {
+  const before = attachedDevice(path);
+  if (before === undefined || (backingFile ?? before.backingFile) !== before.backingFile) return;
   try {
     await run('losetup', ['--detach', path], { signal });
   } catch (error) {
     if (readSysfs(`${basename(path)}/loop/backing_file`) !== undefined) throw error;
   }
+  await hasGone(before, signal);
+}
+
+/** A look at a device (a listing by losetup, a scan by udev) has it open for some milliseconds. */
+const looksWithinMs = 1000;
+
+/**
+ * Whether a device that goes when nobody has it open any more is gone, which is waited for a little.
+ *
+ * @returns false for one that stays: it was not let go of, or it is mounted, or somebody keeps it open
+ */
+async function hasGone({ path, backingFile }: LoopDevice, signal: AbortSignal): Promise<boolean> {
+  const endMs = performance.now() + looksWithinMs;
+  for (let delayMs = 1; ; delayMs = Math.min(delayMs * 2, 50)) {
+    const device = attachedDevice(path);
+    if (device === undefined || device.backingFile !== backingFile) return true;
+    if (!device.goesWhenUnused || performance.now() > endMs || signal.aborted) return false;
+    if ((await readMounts()).some((mount) => isMountOf(mount, device))) return false;
+    await sleep(delayMs);
+  }
+}
+
+function attachedDevice(path: string): LoopDevice | undefined {
+  return deviceNamed(basename(path));
 }
 
 /** Tells a loop device that its image may have grown; one that knows already stays as it is. */

@@ -1,9 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LoopbackBackend } from '../../src/backends/loopback/backend.ts';
+import { growUnmountedExt4 } from '../../src/host/grow-file-system.ts';
 import { createImage } from '../../src/host/images.ts';
 import { attach, detach, devicesOf } from '../../src/host/loop-devices.ts';
+import type { VolumeSpec } from '../../src/model/volume.ts';
+import { volumeIdOf } from '../../src/model/volume-id.ts';
+import { failureOf } from '../support/failure-of.ts';
 import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
 const why = whyNoScratchPool();
@@ -42,6 +48,57 @@ describe.skipIf(why !== '')(`loop devices${why}`, () => {
     expect(second.readonly).toBe(true);
     for (const { path } of [first, second, second]) await detach(path, signal);
     expect(await devicesOf(image, signal)).toEqual([]);
+  });
+
+  it('are gone when they were let go of, although somebody was just looking at one', async () => {
+    const device = await attach(image, writable);
+    const look = await open(device.path, 'r');
+    setTimeout(() => void look.close(), 150);
+    await detach(device.path, signal);
+    expect(await devicesOf(image, signal)).toEqual([]);
+  });
+
+  it('are not attached to by way of one that is about to go', async () => {
+    const going = await attach(image, writable);
+    const look = await open(going.path, 'r');
+    execFileSync('losetup', ['--detach', going.path]);
+    setTimeout(() => void look.close(), 150);
+    const device = await attach(image, writable);
+    expect(device.goesWhenUnused).toBe(false);
+    await look.close();
+    expect((await devicesOf(image, signal)).map(({ path }) => path)).toEqual([device.path]);
+    await detach(device.path, signal);
+  });
+
+  it('are left alone where their number is another image’s by now', async () => {
+    const device = await attach(image, writable);
+    await detach(device.path, signal, `${image}-before`);
+    expect(await devicesOf(image, signal)).toEqual([device]);
+    await detach(device.path, signal, device.backingFile);
+    expect(await devicesOf(image, signal)).toEqual([]);
+  });
+
+  it('that went under the hands of a check say nothing about the file system', async () => {
+    const { path } = await attach(image, writable);
+    await detach(path, signal);
+    expect(await failureOf(growUnmountedExt4(path))).toMatchObject({ reason: 'host-failure' });
+  });
+
+  it('of a half-made image are let go of, so that its blocks go with it', async () => {
+    const unfinished = `${image}.new`;
+    await createImage(unfinished, { sizeBytes: 1n << 20n, thick: false, signal });
+    await attach(unfinished, writable);
+    const spec: VolumeSpec = {
+      id: volumeIdOf('v1'),
+      backend: 'loopback',
+      accessType: 'mount',
+      fsType: 'xfs',
+      sizeBytes: 1n << 20n,
+      provisioning: 'thin',
+      limit: 'enforced',
+    };
+    await new LoopbackBackend().release({ path: pool.at('v1') }, spec, signal);
+    expect(await devicesOf(unfinished, signal)).toEqual([]);
   });
 
   it('are attached where direct I/O is not to be had', async () => {

@@ -2,7 +2,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { checkMountFlags } from '../../host/mount-flags.ts';
 import { faultOf, metadataBytes } from '../../host/filesystems.ts';
 import { allocatedBytes, imageSize } from '../../host/images.ts';
-import { attach, detach, isCandidate, updateCapacity } from '../../host/loop-devices.ts';
+import { attach, detach, devicesOf, isCandidate, updateCapacity } from '../../host/loop-devices.ts';
 import { mountAt, reachableOf, readMounts, type Mount } from '../../host/mountinfo.ts';
 import { canonicalTarget, ensureMounted, ensureUnmounted, isErrno } from '../../host/mounts.ts';
 import { kindAt } from '../../host/path-facts.ts';
@@ -28,7 +28,7 @@ import { notStaged } from '../not-staged.ts';
 import { poolFault } from '../pool-fault.ts';
 import { publishDirectory } from '../publish-directory.ts';
 import { captureImage, createImageFrom } from './copy-image.ts';
-import { createVolumeImage, fsTypeOf, imagePathOf, verifyImage } from './create-image.ts';
+import { createVolumeImage, fsTypeOf, imagePathOf, unfinishedPathOf, verifyImage } from './create-image.ts';
 import {
   growAfterMount,
   growBeforeMount,
@@ -83,6 +83,7 @@ export class LoopbackBackend implements Backend {
       const isBehind = !readonly && (await isFileSystemBehind(image, sizeBytes ?? spec.sizeBytes, spec));
       if (isBehind) await growBeforeMount(source, await heldDevices(place, call.signal), spec);
       await ensureMounted({ source, target, fsType: fsTypeOf(spec), flags, readonly, signal: call.signal });
+      await requireOurs(place, source, target, call.signal);
       if (isBehind) await growAfterMount(source, target, spec, call.signal);
     } catch (error) {
       await this.release(place, spec, AbortSignal.timeout(10_000));
@@ -102,7 +103,7 @@ export class LoopbackBackend implements Backend {
       );
     }
     // with a mount left somewhere the device stays until that goes
-    for (const { device } of held) await detach(device.path, call.signal);
+    for (const { device } of held) await detach(device.path, call.signal, device.backingFile);
   }
 
   async publish(
@@ -124,7 +125,13 @@ export class LoopbackBackend implements Backend {
 
   async release(place: VolumePlace, _spec: VolumeSpec, signal: AbortSignal): Promise<void> {
     for (const { device, mounts, nodeMounts } of await heldDevices(place, signal)) {
-      if (mounts.length === 0 && nodeMounts.length === 0) await detach(device.path, signal);
+      if (mounts.length > 0 || nodeMounts.length > 0) continue;
+      await detach(device.path, signal, device.backingFile);
+    }
+    // removed with a device on it, a half-made image would keep its blocks
+    const unfinished = unfinishedPathOf(imagePathOf(place));
+    for (const device of await devicesOf(unfinished, signal)) {
+      await detach(device.path, signal, device.backingFile);
     }
   }
 
@@ -175,6 +182,10 @@ export class LoopbackBackend implements Backend {
     call: CallContext,
   ): Promise<{ readonly consistency: Consistency }> {
     return createImageFrom(source, place, spec, wish, call);
+  }
+
+  async sizeOf(place: VolumePlace): Promise<bigint | undefined> {
+    return imageSize(imagePathOf(place));
   }
 
   async writtenBytes(place: VolumePlace): Promise<bigint | undefined> {
@@ -232,6 +243,23 @@ async function shutDownAt(mounts: readonly Mount[]): Promise<string | undefined>
     if (!isErrno(error, 'EIO', 'EUCLEAN', 'ESHUTDOWN')) throw error;
     return `its file system at ${mount.mountPoint} was shut down after an error; look at the kernel's log, then restart its pods`;
   }
+}
+
+/** A device that somebody else let go of may have become another image's since it was looked at. */
+async function requireOurs(
+  place: VolumePlace,
+  source: string,
+  target: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const mount = mountAt(await readMounts(), await canonicalTarget(target));
+  const device = mount && deviceBehind(mount);
+  if (device === undefined || isCandidate(device.backingFile, imagePathOf(place))) return;
+  await ensureUnmounted(target, signal);
+  throw new StorageError(
+    'busy',
+    `${source} has become the device of ${device.backingFile} while ${imagePathOf(place)} was mounted; repeat the call`,
+  );
 }
 
 async function isStaged(place: VolumePlace, stagingPath: string): Promise<boolean> {

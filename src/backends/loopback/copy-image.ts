@@ -19,7 +19,7 @@ import { StorageError } from '../../model/errors.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import type { Consistency, VolumeSpec } from '../../model/volume.ts';
 import type { CopySource, CopyWish, VolumePlace } from '../backend.ts';
-import { fsTypeOf, imagePathOf, verifyImage } from './create-image.ts';
+import { fsTypeOf, imagePathOf, unfinishedPathOf, verifyImage } from './create-image.ts';
 import { heldDevices, mountedElsewhere, type HeldDevice } from './holders.ts';
 
 /** Makes a snapshot's image: the source's, byte for byte, as of one moment; its journal may have to be replayed. */
@@ -92,9 +92,11 @@ async function inTemporary<T>(
   signal: AbortSignal,
   work: (temporaryPath: string) => Promise<T>,
 ): Promise<T> {
-  const temporaryPath = `${path}.new`;
+  const temporaryPath = unfinishedPathOf(path);
   const momentPath = momentOf(temporaryPath);
-  for (const device of await devicesOf(temporaryPath, signal)) await detach(device.path, signal);
+  for (const device of await devicesOf(temporaryPath, signal)) {
+    await detach(device.path, signal, device.backingFile);
+  }
   try {
     await discardImage(temporaryPath);
     await discardImage(momentPath);

@@ -21,6 +21,11 @@ export function imagePathOf(place: VolumePlace): string {
   return join(place.path, imageName);
 }
 
+/** An image until it is finished. */
+export function unfinishedPathOf(imagePath: string): string {
+  return `${imagePath}.new`;
+}
+
 export function fsTypeOf(spec: VolumeSpec): FsType {
   return spec.fsType ?? 'ext4';
 }
@@ -43,7 +48,7 @@ export async function createVolumeImage(
     return;
   }
   if (spec.accessType === 'mount') checkFormattable(fsTypeOf(spec), spec.sizeBytes);
-  const temporaryPath = `${path}.new`;
+  const temporaryPath = unfinishedPathOf(path);
   for (const device of await devicesOf(temporaryPath, signal)) await detach(device.path, signal);
   try {
     await build(temporaryPath, spec, signal);

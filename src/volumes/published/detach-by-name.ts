@@ -10,6 +10,8 @@ import { attachedDevices, detach } from '../../host/loop-devices.ts';
 export async function detachByName(volumeId: string, signal: AbortSignal): Promise<void> {
   for (const { path, backingFile } of attachedDevices()) {
     const file = backingFile.replace(/ \(deleted\)$/, '');
-    if (basename(file) === imageName && basename(dirname(file)) === volumeId) await detach(path, signal);
+    if (basename(file) === imageName && basename(dirname(file)) === volumeId) {
+      await detach(path, signal, backingFile);
+    }
   }
 }
