@@ -1,5 +1,5 @@
 import type { CallContext, ExpandedVolume, ExpandVolumeRequest } from '../model/csi-driver.ts';
-import { StorageError } from '../model/errors.ts';
+import { messageOf, StorageError } from '../model/errors.ts';
 import type { NodeExpandRequest } from '../model/node-driver.ts';
 import { formatBytes } from '../model/quantity.ts';
 import type { CapacityRange, VolumeSpec } from '../model/volume.ts';
@@ -9,6 +9,7 @@ import { requireVolumeId } from './published/node-environment.ts';
 import { checkRange } from './plan-volume.ts';
 import { requirePublished } from './published/require-published.ts';
 import { refuseInline, requireServed } from './require-served.ts';
+import { catchUp } from './space/catch-up.ts';
 import { reserveGrowth } from './space/reserve-growth.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 
@@ -16,8 +17,8 @@ import { backendOf, callError, type VolumeEnvironment } from './volume-environme
  * CSI ControllerExpandVolume. Runs where the volume is, so everything grows at once: the image or the limit, what is attached, and
  * what is mounted as far as the kernel lets it. Never makes anything smaller: what is large enough is the answer.
  *
- * The space is counted first, then the data grows, and the record follows: killed in between, the image is larger than its record
- * says, and a repeat ends right. A failure gives the space back.
+ * The space is counted first, then the data grows, and the record follows: killed in between, recovery has the record follow. A failure
+ * gives back what the data has not taken.
  * @throws StorageError 'invalid-argument' | 'volume-not-found' | 'in-use' for an inline volume | 'busy' | 'size-out-of-range' |
  *   'out-of-space' where the disk fills up meanwhile | 'unimplemented' | 'pool-unavailable' | 'data-loss'
  */
@@ -101,9 +102,22 @@ async function grow(
     await pool.records.change(id, (present) => ({ ...present, spec: to }));
     await environment.reached?.('recorded', id);
     return { capacityBytes: sizeBytes, nodeExpansionRequired: isBehind };
+  } catch (error) {
+    await noteSize(environment, located);
+    throw error;
   } finally {
     takeBack();
     environment.spaceChanged.tell();
+  }
+}
+
+/** What was given before the failure is not taken back, so it counts. */
+async function noteSize(environment: VolumeEnvironment, { pool, record }: LocatedVolume): Promise<void> {
+  const { id } = record.spec;
+  try {
+    await catchUp(pool, record, backendOf(environment, record.spec.backend));
+  } catch (error) {
+    environment.log.error({ volumeId: id, error: messageOf(error) }, 'record does not say what has grown');
   }
 }
 

@@ -60,6 +60,8 @@ export class FakeBackend implements Backend {
   duringPublish: (target: MountIntent) => Promise<void> = async () => {};
   /** runs in the middle of a growth, after `grown` tells of it */
   duringGrow: (spec: VolumeSpec) => Promise<void> = async () => {};
+  /** runs when the data has grown, and what is mounted has not */
+  afterGrow: (spec: VolumeSpec) => Promise<void> = async () => {};
   /** runs in the middle of a copy: half of the data is there */
   duringCopy: (source: CopySource, wish: CopyWish, call: CallContext) => Promise<void> = async () => {};
   /** whether the kernel lets nothing grow that is mounted */
@@ -74,6 +76,7 @@ export class FakeBackend implements Backend {
   readonly released: string[] = [];
   /** what every volume and snapshot has written; unset: not known */
   written: bigint | undefined;
+  readonly #sizes = new Map<string, bigint>();
   /** what was taken apart before it was removed */
   readonly discarded: string[] = [];
   /** volumes whose devices were let go of while their pool was away */
@@ -153,6 +156,8 @@ export class FakeBackend implements Backend {
     await stat(dataOf(place, spec));
     this.grown.push([spec.id, spec.sizeBytes]);
     await this.duringGrow(spec);
+    this.#sizes.set(spec.id, spec.sizeBytes);
+    await this.afterGrow(spec);
     const isMounted = (await this.users(place, spec)).length > 0;
     return { isMountBehind: isMounted && !this.growsMounted };
   };
@@ -169,6 +174,9 @@ export class FakeBackend implements Backend {
 
   createFrom?: NonNullable<Backend['createFrom']> = (source, place, _spec, wish, call) =>
     this.#copy(source, place, wish, call);
+
+  /** as an image tells its own size; unset: never grown */
+  sizeOf?: NonNullable<Backend['sizeOf']> = async (_place, { id }) => this.#sizes.get(id);
 
   async writtenBytes(): Promise<bigint | undefined> {
     return this.written;

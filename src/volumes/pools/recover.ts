@@ -9,6 +9,7 @@ import { clearHollow } from './clear-hollow.ts';
 import type { Pool } from './pool.ts';
 import { recordName } from '../records/record.ts';
 import { recoverSnapshots } from './recover-snapshots.ts';
+import { catchUp } from '../space/catch-up.ts';
 import { removeUnfinished } from './remove-unfinished.ts';
 import { undoVolume } from '../trash/undo-volume.ts';
 
@@ -50,11 +51,32 @@ export async function recoverPool(pool: Pool, options: RecoveryOptions): Promise
   for (const [id, error] of pool.records.allBroken()) {
     log.error({ volumeId: id, error: error.message }, 'volume kept, its record cannot be read');
   }
+  await catchUpAll(pool, options);
   await recoverSnapshots(pool, options);
   await pool.claimLinks.reconcile(new Map([...pool.records.all()].map((record) => [record.spec.id, record])));
   await releaseUnused(pool, options);
   const snapshots = pool.snapshotRecords.size;
   log.info({ volumes: pool.records.size, snapshots, halfMade: intents.length }, 'pool recovered');
+}
+
+/** A growth may have been cut short between the data and the record. */
+async function catchUpAll(pool: Pool, { backends, log }: RecoveryOptions): Promise<void> {
+  const ready = [...pool.records.all()].filter((record) => record.state === 'ready');
+  await inLanes(ready, 4, async (record) => {
+    const volumeId = record.spec.id;
+    const backend = backends.find((candidate) => candidate.name === record.spec.backend);
+    try {
+      const sizeBytes = backend && (await catchUp(pool, record, backend));
+      if (sizeBytes !== undefined) {
+        log.warn(
+          { volumeId, sizeBytes: sizeBytes.toString() },
+          'volume is larger than recorded, and counts as that',
+        );
+      }
+    } catch (error) {
+      log.error({ volumeId, error: messageOf(error) }, 'size of a volume cannot be compared with its record');
+    }
+  });
 }
 
 /** A pod that waits for a frozen volume can do so for ever; only a process that was killed while it took a copy leaves one. */

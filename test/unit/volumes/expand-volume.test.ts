@@ -239,11 +239,20 @@ describe('ControllerExpandVolume', () => {
   });
 });
 
+test('a growth that fails when the data has grown counts for what the data has', async () => {
+  const process = await started();
+  lab.loopback.afterGrow = () => Promise.reject(new StorageError('host-failure', 'losetup failed'));
+  await expectRefused(expand(process, { requiredBytes: 2n * GiB }), 'host-failure');
+  expect([await sizeOf(process), promised(process)]).toEqual([2n * GiB, 2n * GiB]);
+  expect((await expand(process, { requiredBytes: GiB + 4096n })).capacityBytes).toBe(2n * GiB);
+});
+
 describe('a process killed while it grows a volume', () => {
   test.each([
-    ['grown', GiB],
-    ['recorded', 2n * GiB],
-  ] as const)('at %s has the old size or the new one, and a repeat ends right', async (step, sizeBytes) => {
+    ['grown', 'counts for what the data has'],
+    ['recorded', 'has the new size'],
+  ] as const)('at %s %s, also where less is asked afterwards', async (step, _what) => {
+    const sizeBytes = 2n * GiB;
     let tell = (): void => {};
     const died = new Promise<void>((resolve) => {
       tell = resolve;
@@ -257,8 +266,10 @@ describe('a process killed while it grows a volume', () => {
     await died;
     const next = await lab.start();
     expect([await sizeOf(next), promised(next)]).toEqual([sizeBytes, sizeBytes]);
-    expect((await expand(next, { requiredBytes: 2n * GiB })).capacityBytes).toBe(2n * GiB);
-    expect([await sizeOf(next), promised(next)]).toEqual([2n * GiB, 2n * GiB]);
+    expect((await expand(next, { requiredBytes: GiB + 4096n })).capacityBytes).toBe(sizeBytes);
+    expect((await expand(next, { requiredBytes: sizeBytes })).capacityBytes).toBe(sizeBytes);
+    expect([await sizeOf(next), promised(next)]).toEqual([sizeBytes, sizeBytes]);
+    expect(JSON.parse(await lab.readRecord('pvc-a'))).toMatchObject({ spec: { sizeBytes: `${sizeBytes}` } });
   });
 });
 
