@@ -4,7 +4,6 @@ import { readMounts } from '../../host/mountinfo.ts';
 import { ensureUnmounted } from '../../host/mounts.ts';
 import { kindAt } from '../../host/path-facts.ts';
 import { shownSpace } from '../../host/project-quota.ts';
-import { canReflink } from '../../host/reflink.ts';
 import { createRootDirectory } from '../../host/volume-root.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
@@ -121,11 +120,6 @@ export class DirectoryBackend implements Backend {
 
   async growMounted(): Promise<void> {
     // nothing is mounted that has a size of its own
-  }
-
-  /** Its blocks, on xfs and btrfs; each file is still copied by itself, at some thousand a second. */
-  async sharesBlocks(source: CopySource): Promise<boolean> {
-    return canReflink(source.place.path);
   }
 
   async capture(

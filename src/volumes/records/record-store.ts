@@ -163,11 +163,11 @@ export class RecordStore {
 
   /**
    * Writes the intent to make a volume. Survives kill -9. A power cut may leave an empty file of it, which is enough
-   * for a directory (what is empty below it can be removed without knowing more) and saves two of its five fsyncs;
-   * an image is not made before its intent is on the disk.
+   * for an empty directory (what is empty below it can be removed without knowing more) and saves two of its five fsyncs;
+   * an image, or a copy, is not made before its intent is on the disk.
    */
   async writeIntent(directory: Directory, record: VolumeRecord): Promise<void> {
-    const sync = record.spec.backend !== 'directory';
+    const sync = record.spec.backend !== 'directory' || record.source !== undefined;
     await writeDurably(directory, recordName, formatRecord(record), { sync });
   }
 
