@@ -34,7 +34,7 @@ export async function deleteVolume(
     const taken = await environment.locks.run(volumeId, 'its deletion', async () => {
       environment.holds.requireFree(volumeId);
       // one that is still being copied from another: nothing of it was ever handed out
-      await environment.copies.cancel(volumeId);
+      await environment.copies.cancel(volumeId, call);
       const inTrash = holderOf(environment.pools.open(), volumeId, poolUuid);
       const found = environment.pools.locate(volumeId, poolUuid);
       // Only where neither knows it is it worth looking for pools that are missing.

@@ -77,11 +77,25 @@ export class CopyJobs {
     return job;
   }
 
-  /** Ends a job and resolves when it has cleared up; its failure is forgotten. */
-  async cancel(id: string): Promise<void> {
+  /**
+   * Ends a job and resolves when it has cleared up; its failure is forgotten.
+   *
+   * @throws StorageError 'still-removing' a second before the caller's deadline: a disk that hangs holds whoever writes to it
+   */
+  async cancel(id: string, call: CallContext): Promise<void> {
     const job = this.#jobs.get(id);
     if (job === undefined) return;
-    await job.cancel(new StorageError('cancelled', `${job.what} is being deleted; nothing of it is kept`));
+    const { signal, cancel } = untilLate(this.#clock, call);
+    try {
+      const ended = job.cancel(
+        new StorageError('cancelled', `${job.what} is being deleted; nothing of it is kept`),
+      );
+      if ((await Promise.race([ended, aborted(signal)])) === 'late') {
+        throw new StorageError('still-removing', `${job.what} is being given up; repeat the call`);
+      }
+    } finally {
+      cancel();
+    }
     if (this.#jobs.get(id) === job) this.#jobs.delete(id);
   }
 

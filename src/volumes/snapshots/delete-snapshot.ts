@@ -26,7 +26,7 @@ export async function deleteSnapshot(
   try {
     const taken = await locks.run(snapshotId, 'its deletion', async () => {
       holds.requireFree(snapshotId);
-      await copies.cancel(snapshotId);
+      await copies.cancel(snapshotId, call);
       const holder = (): Pool | undefined => pools.open().find((pool) => pool.trash.holds(snapshotId));
       // only where neither knows it is it worth looking for pools that are missing
       const located = locateSnapshot(pools.open(), snapshotId);
