@@ -110,7 +110,8 @@ async function reshape(
       ? () => {}
       : await reserveGrowth(environment.pools, located, {
           to,
-          writtenBytes: (await backend.writtenBytes?.(place, spec)) ?? 0n,
+          writtenBytes:
+            ((await backend.writtenBytes?.(place, spec)) ?? 0n) - pool.records.sharedBytes(spec.id),
           reason: 'out-of-space',
         });
   environment.spaceChanged.tell();

@@ -1,4 +1,4 @@
-import type { Backend } from '../../backends/backend.ts';
+import type { Backend, CopySource } from '../../backends/backend.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { ContentSource, VolumeSpec } from '../../model/volume.ts';
@@ -21,6 +21,8 @@ interface Copy {
   /** unset: not known */
   readonly writtenBytes: bigint | undefined;
   readonly sharesBlocks: boolean;
+  /** also where that is not promised: a thin copy of what is thick shares, too, where the pool can */
+  readonly mayShare: boolean;
 }
 
 /**
@@ -38,6 +40,13 @@ export async function copyVolume(
 ): Promise<{ readonly record: VolumeRecord; readonly pool: Pool } | CopyJob> {
   const reading = (): string =>
     `to volume ${wanted.name}, ${environment.copies.get(wanted.id)?.progress ?? 'at once'}`;
+  // its lock is held already, for as long as the caller would wait for it
+  if (content.kind === 'volume' && content.volumeId === wanted.id) {
+    throw new StorageError(
+      'source-not-found',
+      `volume ${wanted.name} is asked as a copy of itself; name another source`,
+    );
+  }
   const source = await holdSource(environment, content, reading, call);
   let isHandedOver = false;
   try {
@@ -49,14 +58,17 @@ export async function copyVolume(
         `${backend.name} volumes cannot be copied; ask for an empty volume and copy the files with a pod`,
       );
     }
-    const [canShare, writtenBytes, disks] = await Promise.all([
+    const asThin: CopySource = { ...source, spec: { ...source.spec, provisioning: 'thin' } };
+    const [canShare, mayShare, writtenBytes, disks] = await Promise.all([
       backend.sharesBlocks?.(source) ?? false,
+      backend.sharesBlocks?.(asThin) ?? false,
       backend.writtenBytes?.(source.place, source.spec),
       readDisks([candidate]),
     ]);
     // what is thick has blocks of its own
-    const sharesBlocks = canShare && wanted.parameters.provisioning === 'thin';
-    const copy: Copy = { wanted, source, backend, writtenBytes, sharesBlocks };
+    const isThin = wanted.parameters.provisioning === 'thin';
+    const sharesBlocks = canShare && isThin;
+    const copy: Copy = { wanted, source, backend, writtenBytes, sharesBlocks, mayShare: mayShare && isThin };
     // From here to the reservation nothing may wait: what was counted free must still be.
     const placement = choosePlacement(wanted, [candidate], disks, environment.pools, {
       source: source.spec,
@@ -106,7 +118,7 @@ function fillOf(copy: Copy, onProgress?: (copiedBytes: bigint) => void): Fill {
   };
   return async (place, spec, call) => {
     const { consistency } = await backend.createFrom(source, place, spec, wish, call);
-    if (copy.sharesBlocks) noteSharing(copy, spec);
+    if (copy.mayShare) noteSharing(copy, spec);
     return { consistency };
   };
 }

@@ -38,6 +38,8 @@ export class AllocatedImages {
   /** by id, of those that were ever known to share blocks, or not to */
   readonly #measuredAtMs = new Map<string, number>();
   #lookedAtMs = Number.NEGATIVE_INFINITY;
+  /** from the first whole look on, whoever makes a copy notes who shares by it */
+  #hasLooked = false;
   #looking: Promise<void> | undefined;
 
   constructor(parts: AllocatedImagesParts) {
@@ -70,22 +72,25 @@ export class AllocatedImages {
         records.noteAllocated(spec.id, bytes);
         this.#assume(spec.id, bytes);
       });
+      this.#hasLooked = true;
       await this.#measure(images);
     } catch (error) {
       log.warn({ error: messageOf(error) }, 'images cannot be looked at; their space counts as unwritten');
     }
   }
 
-  /** Whom an image shares blocks with, no record says: what was never measured counts as shared where anybody may share. */
+  /**
+   * Whom an image shares blocks with, no record says: what an earlier process left counts as shared where anybody may share, until it
+   * is measured. What was made since shares what was noted.
+   */
   #assume(id: VolumeId, allocatedBytes: bigint): void {
     const { records } = this.#parts;
     if (!this.#parts.hasCopies()) {
       if (records.sharedBytes(id) > 0n) records.noteShared(id, 0n);
-      this.#measuredAtMs.delete(id);
-    } else if (!this.#measuredAtMs.has(id)) {
-      this.#measuredAtMs.set(id, Number.NEGATIVE_INFINITY);
-      if (records.sharedBytes(id) === 0n) records.noteShared(id, allocatedBytes);
+    } else if (!this.#measuredAtMs.has(id) && !this.#hasLooked && records.sharedBytes(id) === 0n) {
+      records.noteShared(id, allocatedBytes);
     }
+    if (!this.#measuredAtMs.has(id)) this.#measuredAtMs.set(id, Number.NEGATIVE_INFINITY);
   }
 
   /** Those that share, the longest not measured first. */

@@ -9,7 +9,7 @@ import { roomFor, shortage } from '../place-volume.ts';
 /** What a change of a volume takes of its pool beyond what the volume has. */
 export interface GrowthNeed {
   readonly to: VolumeSpec;
-  /** of a thin image that becomes thick: what it has taken of the disk already */
+  /** of a thin image that becomes thick: what it has taken of the disk for itself already; what it shares is written anew */
   readonly writtenBytes?: bigint;
   /** why too much is refused: never to be had is one thing where a claim asks for it, no room now another */
   readonly reason: 'size-out-of-range' | 'out-of-space';

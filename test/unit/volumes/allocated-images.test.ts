@@ -120,6 +120,22 @@ describe('the look at a pool’s images', () => {
     expect(records.unwrittenBytes).toBe(20n * 7n * MiB);
   });
 
+  test('takes those that it knew before the first copy for what was noted of them, however many there are', async () => {
+    for (let index = 0; index < 20; index += 1) await addImage(`v${index}`, 1);
+    let hasCopies = false;
+    const images = watch(
+      () => hasCopies,
+      (paths) => paths.map(() => MiB),
+    );
+    await images.look();
+    hasCopies = true;
+    records.noteShared('v3', MiB);
+    await addImage('made-since', 1);
+    await images.look();
+    expect(records.unwrittenBytes).toBe(21n * 7n * MiB + MiB);
+    expect(records.sharedBytes('v3')).toBe(MiB);
+  });
+
   test('does not believe what it saw before a copy was made', async () => {
     await addImage('a', 2);
     const images = watch(

@@ -48,6 +48,22 @@ describe('ControllerModifyVolume', () => {
     expect(lab.loopback.reshaped).toEqual([]);
   });
 
+  test('refuses to refill what shares its blocks where the pool could not write them anew', async () => {
+    const statFileSystem: StartOptions['statFileSystem'] = async (path) => ({
+      ...(await diskOf(100n * GiB)(path)),
+      availableBytes: GiB + GiB / 2n,
+    });
+    const process = await started({ statFileSystem });
+    lab.loopback.written = GiB;
+    const records = process.pools.open()[0]?.records;
+    records?.noteShared('pvc-a', GiB);
+    process.pools.open()[0]?.allocating.set('pvc-c', GiB);
+    await expectRefused(modify(process, { provisioning: 'thick' }), 'out-of-space');
+    expect(lab.loopback.reshaped).toEqual([]);
+    records?.noteShared('pvc-a', 0n);
+    await modify(process, { provisioning: 'thick' });
+  });
+
   test('refills a thin image, and only lets go of the promise of a thick one', async () => {
     const process = await started();
     await modify(process, { provisioning: 'thick' });

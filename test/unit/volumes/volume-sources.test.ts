@@ -172,6 +172,7 @@ describe('CreateVolume from a source', () => {
   test.each([
     ['an unknown volume', ofVolume('pvc-z')],
     ['an unknown snapshot', { kind: 'snapshot', snapshotId: 'snap_z' }],
+    ['itself', ofVolume('pvc-b')],
     ['a path for a volume', ofVolume('../../etc')],
     ['a path for a snapshot', { kind: 'snapshot', snapshotId: 'snap_../../etc' }],
     ['a volume as a snapshot', { kind: 'snapshot', snapshotId: 'pvc-a' }],
@@ -211,6 +212,15 @@ describe('CreateVolume from a source', () => {
       'in-use',
     );
     expect(error.message).toMatch(/belongs to .*web/);
+  });
+
+  test('counts what a thin copy shares with a thick volume, whose writes take new blocks from then on', async () => {
+    const process = await started({}, { provisioning: 'thick' });
+    lab.loopback.sharesBlocks = async ({ spec }) => spec.provisioning === 'thin';
+    lab.loopback.written = GiB;
+    await create(process, copyRequest({ parameters: { backend: 'loopback' } }));
+    const records = process.pools.open()[0]?.records;
+    expect([records?.sharedBytes('pvc-a'), records?.sharedBytes('pvc-b')]).toEqual([GiB, GiB]);
   });
 
   test('restores a snapshot whose source is gone', async () => {
