@@ -1,25 +1,18 @@
-import { join } from 'node:path';
 import { quotaState } from '../../host/qgroups.ts';
-import { ensureUnmounted } from '../../host/mounts.ts';
 import { whileOpen } from '../../host/while-open.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { UsageEntry } from '../../model/node-driver.ts';
 import type { Consistency, VolumeSpec } from '../../model/volume.ts';
 import {
-  dataName,
   type Backend,
-  type BackendFeatures,
   type BackendProbe,
   type CopySource,
   type CopyWish,
   type MountIntent,
   type VolumePlace,
 } from '../backend.ts';
-import { notStaged } from '../not-staged.ts';
-import { bindDirectory, publishDirectory } from '../publish-directory.ts';
-import { isDirectoryStaged } from '../staged-directory.ts';
-import { usersOfDirectory } from '../users-of-directory.ts';
+import { MountedDirectory } from '../mounted-directory.ts';
 import { faultOfVolume } from './condition.ts';
 import { copySubvolume } from './copy-subvolume.ts';
 import { createSubvolume, limitUnfinished } from './create-subvolume.ts';
@@ -34,10 +27,8 @@ import { openData } from './volume-data.ts';
  * A volume is a subvolume of the pool's btrfs, held to its size by its quota group: as fast as a directory, with snapshots and copies
  * that take no time. Holds who is trusted: a pod can make subvolumes inside, which are counted only once they are found.
  */
-export class BtrfsBackend implements Backend {
+export class BtrfsBackend extends MountedDirectory implements Backend {
   readonly name = 'btrfs';
-  readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false };
-  readonly #poolPaths: readonly string[];
   readonly #quotaPaths: readonly string[];
 
   /**
@@ -47,16 +38,12 @@ export class BtrfsBackend implements Backend {
   constructor(
     options: { readonly poolPaths?: readonly string[]; readonly quotaPaths?: readonly string[] } = {},
   ) {
-    this.#poolPaths = options.poolPaths ?? [];
+    super(options);
     this.#quotaPaths = options.quotaPaths ?? [];
   }
 
   async probe(scratch: VolumePlace, signal: AbortSignal): Promise<BackendProbe> {
     return probeSubvolumes(scratch, this.#quotaPaths, signal);
-  }
-
-  initialBytes(): bigint {
-    return 0n;
   }
 
   async create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void> {
@@ -70,35 +57,7 @@ export class BtrfsBackend implements Backend {
       if (data === undefined) throw missing(place, spec);
       await restoreLimit(await fileSystemOf(place, signal), data, spec, signal);
     });
-    await bindDirectory(join(place.path, dataName), intent, this.#options(call));
-  }
-
-  async unstage(
-    _place: VolumePlace,
-    _spec: VolumeSpec,
-    stagingPath: string,
-    call: CallContext,
-  ): Promise<void> {
-    await ensureUnmounted(stagingPath, call.signal);
-  }
-
-  async publish(
-    place: VolumePlace,
-    spec: VolumeSpec,
-    stagingPath: string,
-    target: MountIntent,
-    call: CallContext,
-  ): Promise<void> {
-    if (!(await isDirectoryStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
-    await publishDirectory(stagingPath, target, this.#options(call));
-  }
-
-  async users(place: VolumePlace): Promise<readonly string[]> {
-    return usersOfDirectory(place);
-  }
-
-  async release(): Promise<void> {
-    // a subvolume is held by mounts only
+    await this.bind(place, intent, call);
   }
 
   async usage(place: VolumePlace, spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]> {
@@ -176,10 +135,6 @@ export class BtrfsBackend implements Backend {
       if (data === undefined) throw missing(place, spec);
       await holdLimit(await fileSystemOf(place, signal), data, spec, signal);
     });
-  }
-
-  #options(call: CallContext): Parameters<typeof bindDirectory>[2] {
-    return { fsType: undefined, outside: this.#poolPaths, signal: call.signal };
   }
 }
 

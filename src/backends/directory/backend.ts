@@ -1,7 +1,6 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readMounts } from '../../host/mountinfo.ts';
-import { ensureUnmounted } from '../../host/mounts.ts';
 import { kindAt } from '../../host/path-facts.ts';
 import { shownSpace } from '../../host/project-quota.ts';
 import { createRootDirectory } from '../../host/volume-root.ts';
@@ -12,7 +11,6 @@ import type { Consistency, VolumeSpec } from '../../model/volume.ts';
 import {
   dataName,
   type Backend,
-  type BackendFeatures,
   type BackendProbe,
   type CopySource,
   type CopyWish,
@@ -20,37 +18,22 @@ import {
   type VolumePlace,
 } from '../backend.ts';
 import { fileSystemEntries } from '../file-system-entries.ts';
-import { notStaged } from '../not-staged.ts';
+import { MountedDirectory } from '../mounted-directory.ts';
 import { poolFault } from '../pool-fault.ts';
-import { bindDirectory, publishDirectory } from '../publish-directory.ts';
 import { rootOwnerOf } from '../root-owner.ts';
-import { isDirectoryStaged } from '../staged-directory.ts';
-import { usersOfDirectory } from '../users-of-directory.ts';
 import { copyDirectory, unfinishedName } from './copy-directory.ts';
 import { probeDirectories } from './probe.ts';
 import { Projects, quotaFault } from './projects.ts';
 
 /**
- * A volume is a directory of the pool's file system. Staging bind-mounts it, so that what is staged and published can be
- * read from mountinfo and nothing has to be remembered. Its size is held by a project quota where the pool has one and `limit` asks for it.
+ * A volume is a directory of the pool's file system. Its size is held by a project quota where the pool has one and `limit` asks for it.
  */
-export class DirectoryBackend implements Backend {
+export class DirectoryBackend extends MountedDirectory implements Backend {
   readonly name = 'directory';
-  readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false };
-  readonly #poolPaths: readonly string[];
   readonly #projects = new Projects();
 
-  /** @param options.poolPaths no target may lie in one of these */
-  constructor(options: { readonly poolPaths?: readonly string[] } = {}) {
-    this.#poolPaths = options.poolPaths ?? [];
-  }
-
   async probe(scratch: VolumePlace, signal: AbortSignal): Promise<BackendProbe> {
-    return probeDirectories(scratch, this.#projects, this.#poolPaths, signal);
-  }
-
-  initialBytes(): bigint {
-    return 0n;
+    return probeDirectories(scratch, this.#projects, this.poolPaths, signal);
   }
 
   async create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void> {
@@ -61,35 +44,7 @@ export class DirectoryBackend implements Backend {
   async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
     const source = join(place.path, dataName);
     if ((await kindAt(source)) !== 'directory') throw missing(place, spec);
-    await bindDirectory(source, intent, this.#options(call));
-  }
-
-  async unstage(
-    _place: VolumePlace,
-    _spec: VolumeSpec,
-    stagingPath: string,
-    call: CallContext,
-  ): Promise<void> {
-    await ensureUnmounted(stagingPath, call.signal);
-  }
-
-  async publish(
-    place: VolumePlace,
-    spec: VolumeSpec,
-    stagingPath: string,
-    target: MountIntent,
-    call: CallContext,
-  ): Promise<void> {
-    if (!(await isDirectoryStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
-    await publishDirectory(stagingPath, target, this.#options(call));
-  }
-
-  async users(place: VolumePlace): Promise<readonly string[]> {
-    return usersOfDirectory(place);
-  }
-
-  async release(): Promise<void> {
-    // a directory is held by mounts only
+    await this.bind(place, intent, call);
   }
 
   async usage(_place: VolumePlace, _spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]> {
@@ -170,10 +125,6 @@ export class DirectoryBackend implements Backend {
   #limiting(spec: VolumeSpec, call: CallContext): (path: string) => Promise<void> {
     if (spec.limit !== 'enforced') return async () => {};
     return (path) => this.#projects.begin(path, spec.sizeBytes, call.signal);
-  }
-
-  #options(call: CallContext): Parameters<typeof bindDirectory>[2] {
-    return { fsType: undefined, outside: this.#poolPaths, signal: call.signal };
   }
 }
 
