@@ -40,12 +40,18 @@ const reasons: Readonly<Record<number, string>> = {
 export class ApiFaultProxy implements AsyncDisposable {
   readonly url: string;
   readonly #server: Server;
-  readonly #watches: Set<ServerResponse>;
+  /** with the path that each is of */
+  readonly #watches: Map<ServerResponse, string>;
   readonly #plans: Plan[];
   /** how often a planned fault was met */
   readonly #met: { count: number };
 
-  private constructor(server: Server, watches: Set<ServerResponse>, plans: Plan[], met: { count: number }) {
+  private constructor(
+    server: Server,
+    watches: Map<ServerResponse, string>,
+    plans: Plan[],
+    met: { count: number },
+  ) {
     this.#server = server;
     this.#watches = watches;
     this.#plans = plans;
@@ -54,7 +60,7 @@ export class ApiFaultProxy implements AsyncDisposable {
   }
 
   static async start(plane: ControlPlane): Promise<ApiFaultProxy> {
-    const watches = new Set<ServerResponse>();
+    const watches = new Map<ServerResponse, string>();
     const plans: Plan[] = [];
     const met = { count: 0 };
     const server = createServer((asked, answer) => {
@@ -65,7 +71,7 @@ export class ApiFaultProxy implements AsyncDisposable {
       }
       if (plan?.how.kind === 'answer') return refuse(answer, asked, plan.how);
       if (asked.url?.includes('watch=true') === true) {
-        watches.add(answer);
+        watches.set(answer, asked.url);
         answer.once('close', () => watches.delete(answer));
       }
       forward(plane, asked, answer, plan !== undefined);
@@ -93,13 +99,15 @@ export class ApiFaultProxy implements AsyncDisposable {
     this.#plans.push({ match, left: count, how: { kind: 'lose-answer' } });
   }
 
-  get openWatches(): number {
-    return this.#watches.size;
+  /** Whether a watch of each of these resources is open, in the plural of their paths. */
+  watches(...resources: readonly string[]): boolean {
+    const paths = [...this.#watches.values()];
+    return resources.every((resource) => paths.some((path) => path.includes(`/${resource}?`)));
   }
 
   /** As a load balancer does that restarts. */
   breakWatches(): void {
-    for (const watch of this.#watches) watch.destroy();
+    for (const watch of this.#watches.keys()) watch.destroy();
     this.#watches.clear();
   }
 

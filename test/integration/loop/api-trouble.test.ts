@@ -66,7 +66,9 @@ describe.skipIf(!isRoot).each(planeNames)(
       const className = await user.createClass();
       const claims: PersistentVolumeClaim[] = [];
       for (let round = 0; round < 3; round += 1) {
-        await eventually('claims, volumes and classes to be watched', () => proxy.openWatches === 3);
+        await eventually('claims, volumes and classes to be watched', () =>
+          proxy.watches('persistentvolumeclaims', 'persistentvolumes', 'storageclasses'),
+        );
         const made = burst(world, className, 5);
         proxy.breakWatches();
         claims.push(...(await made));
