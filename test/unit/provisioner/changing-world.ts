@@ -2,6 +2,9 @@ import type { ClaimCondition, PersistentVolume, PersistentVolumeClaim } from '..
 import type { ProvisionerSettings } from '../../../src/provisioner/provisioner.ts';
 import { World } from './world.ts';
 
+/** The PV's annotation for kubelet: the size before a growth that it has to finish. */
+export const resizeNote = 'volume.alpha.kubernetes.io/pre-resize-capacity';
+
 /** A world with the loops that change volumes, where claims say what they have, as kube-controller-manager writes it. */
 export class ChangingWorld extends World {
   override start(
@@ -9,6 +12,12 @@ export class ChangingWorld extends World {
     wrapped: Parameters<World['start']>[1] = {},
   ): ReturnType<World['start']> {
     return super.start({ expansion: true, modification: true, ...changes }, wrapped);
+  }
+
+  /** Starts a provisioner, and has it make the claim's volume. */
+  async startBound(): Promise<void> {
+    await this.start();
+    await this.bound();
   }
 
   override bind(): void {
@@ -73,6 +82,11 @@ export class ChangingWorld extends World {
       this.status().capacity?.['storage'],
       this.driver.volumes.get('pvc-uid-1')?.volume.capacityBytes.toString(),
     ];
+  }
+
+  /** The sizes that the driver was asked to grow to, in bytes. */
+  sizesAsked(): string[] {
+    return this.driver.expands.map(({ capacityRange }) => String(capacityRange.requiredBytes));
   }
 
   /** Reasons and texts of what was said since the claim got its volume. */

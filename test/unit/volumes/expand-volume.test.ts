@@ -1,20 +1,18 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
 import type { CapacityRange } from '../../../src/model/volume.ts';
-import type { Step } from '../../../src/volumes/volume-environment.ts';
 import { expectRefused } from '../../support/refusal.ts';
 import {
   blockCapability,
   callFor,
   createRequest,
-  dead,
   diskOf,
   GiB,
   mountCapability,
   VolumeLab,
   type LabProcess,
-  type StartOptions,
 } from '../../support/volume-lab.ts';
+import { dyingAt, promised, stage, startWithVolume } from './lab-volume.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {
@@ -25,32 +23,16 @@ afterEach(() => lab.clear());
 const image = { backend: 'loopback' };
 const thick = { backend: 'loopback', provisioning: 'thick' };
 
-async function started(options: StartOptions = {}, parameters: Record<string, string> = image) {
-  const process = await lab.start(options);
-  await process.service.createVolume(createRequest('pvc-a', { parameters }), callFor());
-  return process;
-}
-
 function expand({ service }: LabProcess, range: Partial<CapacityRange>, volumeId = 'pvc-a') {
   const capacityRange = { requiredBytes: 0n, limitBytes: 0n, ...range };
   return service.expandVolume({ volumeId, capacityRange }, callFor());
 }
 
 const sizeOf = async ({ service }: LabProcess) => (await service.getVolume('pvc-a')).volume.capacityBytes;
-const promised = ({ pools }: LabProcess) => pools.open()[0]?.promisedBytes();
-
-async function stage({ node }: LabProcess, volumeId = 'pvc-a'): Promise<string> {
-  const stagingTargetPath = lab.kubeletPath(`staging-${volumeId}`);
-  await node.stage(
-    { volumeId, stagingTargetPath, capability: mountCapability, volumeContext: {} },
-    callFor(),
-  );
-  return stagingTargetPath;
-}
 
 describe('ControllerExpandVolume', () => {
   test('gives exactly what is asked, says so everywhere, and after a restart, too', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     const sizeBytes = 2n * GiB + 4096n;
     expect(await expand(process, { requiredBytes: sizeBytes, limitBytes: sizeBytes })).toEqual({
       capacityBytes: sizeBytes,
@@ -64,7 +46,7 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('rounds up to whole blocks and no further', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     const { capacityBytes } = await expand(process, { requiredBytes: GiB + 1n });
     expect(capacityBytes).toBe(GiB + 4096n);
     await expectRefused(
@@ -76,7 +58,7 @@ describe('ControllerExpandVolume', () => {
   test.each([0n, 1n, GiB / 2n, GiB])(
     'never shrinks: %d bytes are asked, the present size is the answer',
     async (requiredBytes) => {
-      const process = await started();
+      const process = await startWithVolume(lab, image);
       const range = { requiredBytes, limitBytes: 3n * GiB };
       expect(await expand(process, range)).toEqual({ capacityBytes: GiB, nodeExpansionRequired: false });
       expect(lab.loopback.grown).toEqual([]);
@@ -95,7 +77,7 @@ describe('ControllerExpandVolume', () => {
     ],
     ['more than the pool will ever have', { requiredBytes: 200n * GiB }, /largest possible 100 GiB/],
   ])('refuses %s with OUT_OF_RANGE, and changes nothing', async (_what, range, message) => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     const other = createRequest('pvc-b', { capacityRange: { requiredBytes: 30n * GiB, limitBytes: 0n } });
     await process.service.createVolume(other, callFor());
     const error = await expectRefused(expand(process, range), 'size-out-of-range');
@@ -111,11 +93,11 @@ describe('ControllerExpandVolume', () => {
     ['an unknown id', 'pvc-b', { requiredBytes: GiB }, 'volume-not-found'],
     ['a path for an id', '../pvc-a', { requiredBytes: GiB }, 'volume-not-found'],
   ] as const)('refuses %s', async (_what, volumeId, range, reason) => {
-    await expectRefused(expand(await started(), range, volumeId), reason);
+    await expectRefused(expand(await startWithVolume(lab, image), range, volumeId), reason);
   });
 
   test('refuses a capability of the other kind', async () => {
-    const { service } = await started();
+    const { service } = await startWithVolume(lab, image);
     const capacityRange = { requiredBytes: 2n * GiB, limitBytes: 0n };
     const request = { volumeId: 'pvc-a', capacityRange, capability: blockCapability };
     await expectRefused(service.expandVolume(request, callFor()), 'invalid-argument');
@@ -123,7 +105,7 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('names the backend whose volumes cannot grow', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     delete lab.loopback.grow;
     const error = await expectRefused(expand(process, { requiredBytes: 2n * GiB }), 'unimplemented');
     expect(error.message).toContain('loopback');
@@ -131,13 +113,13 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('finds nothing of a deleted volume', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     await process.service.deleteVolume({ volumeId: 'pvc-a' }, callFor());
     await expectRefused(expand(process, { requiredBytes: 2n * GiB }), 'volume-not-found');
   });
 
   test('counts the space before anything grows, so that two volumes never get the same', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     await process.service.createVolume(createRequest('pvc-b', { parameters: image }), callFor());
     const results = await Promise.allSettled([
       expand(process, { requiredBytes: 60n * GiB }),
@@ -148,20 +130,17 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('allows a thick volume what the disk has free now, not what may be promised', async () => {
-    const process = await started(
-      {
-        pools: [lab.poolConfig('one', { overcommitRatio: 5 })],
-        statFileSystem: diskOf(100n * GiB, 40n * GiB),
-      },
-      thick,
-    );
+    const process = await startWithVolume(lab, thick, {
+      pools: [lab.poolConfig('one', { overcommitRatio: 5 })],
+      statFileSystem: diskOf(100n * GiB, 40n * GiB),
+    });
     const error = await expectRefused(expand(process, { requiredBytes: 42n * GiB }), 'size-out-of-range');
     expect(error.message).toMatch(/free on disk 40 GiB/);
     expect((await expand(process, { requiredBytes: 39n * GiB })).capacityBytes).toBe(39n * GiB);
   });
 
   test('counts what is being allocated as taken until it is', async () => {
-    const process = await started({ statFileSystem: diskOf(100n * GiB, 40n * GiB) }, thick);
+    const process = await startWithVolume(lab, thick, { statFileSystem: diskOf(100n * GiB, 40n * GiB) });
     const { promise: going, resolve: go } = Promise.withResolvers<void>();
     lab.loopback.duringGrow = () => going;
     const growing = expand(process, { requiredBytes: 31n * GiB });
@@ -176,14 +155,14 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('gives the space back when the disk fills up meanwhile', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     lab.loopback.duringGrow = () => Promise.reject(new StorageError('out-of-space', 'the pool is full'));
     await expectRefused(expand(process, { requiredBytes: 2n * GiB }), 'out-of-space');
     expect([await sizeOf(process), promised(process)]).toEqual([GiB, GiB]);
   });
 
   test('answers a second call for the volume with busy, and tells whoever publishes capacity', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     let told = 0;
     process.service.onSpaceChanged(() => (told += 1));
     const [first, second] = await Promise.allSettled([
@@ -196,8 +175,8 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('says whether what is mounted has yet to grow, also when it is asked again', async () => {
-    const process = await started();
-    await stage(process);
+    const process = await startWithVolume(lab, image);
+    await stage(lab, process);
     lab.loopback.growsMounted = false;
     const wish = { requiredBytes: 2n * GiB };
     expect(await expand(process, wish)).toEqual({ capacityBytes: 2n * GiB, nodeExpansionRequired: true });
@@ -208,7 +187,7 @@ describe('ControllerExpandVolume', () => {
   });
 
   test('keeps in mind that a PV of the volume was seen meanwhile', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     lab.loopback.duringGrow = () => process.service.acknowledge('pvc-a');
     await expand(process, { requiredBytes: 2n * GiB });
     expect(process.service.unacknowledged()).toEqual([]);
@@ -240,7 +219,7 @@ describe('ControllerExpandVolume', () => {
 });
 
 test('a growth that fails when the data has grown counts for what the data has', async () => {
-  const process = await started();
+  const process = await startWithVolume(lab, image);
   lab.loopback.afterGrow = () => Promise.reject(new StorageError('host-failure', 'losetup failed'));
   await expectRefused(expand(process, { requiredBytes: 2n * GiB }), 'host-failure');
   expect([await sizeOf(process), promised(process)]).toEqual([2n * GiB, 2n * GiB]);
@@ -253,16 +232,8 @@ describe('a process killed while it grows a volume', () => {
     ['recorded', 'has the new size'],
   ] as const)('at %s %s, also where less is asked afterwards', async (step, _what) => {
     const sizeBytes = 2n * GiB;
-    let tell = (): void => {};
-    const died = new Promise<void>((resolve) => {
-      tell = resolve;
-    });
-    const reached = async (at: Step): Promise<void> => {
-      if (at !== step) return;
-      tell();
-      await dead();
-    };
-    void expand(await started({ reached }), { requiredBytes: 2n * GiB });
+    const { reached, died } = dyingAt(step);
+    void expand(await startWithVolume(lab, image, { reached }), { requiredBytes: 2n * GiB });
     await died;
     const next = await lab.start();
     expect([await sizeOf(next), promised(next)]).toEqual([sizeBytes, sizeBytes]);
@@ -275,8 +246,8 @@ describe('a process killed while it grows a volume', () => {
 
 describe('NodeExpandVolume', () => {
   test('has what is mounted take the whole volume, and answers its size', async () => {
-    const process = await started();
-    const volumePath = await stage(process);
+    const process = await startWithVolume(lab, image);
+    const volumePath = await stage(lab, process);
     await expand(process, { requiredBytes: 2n * GiB });
     const request = { volumeId: 'pvc-a', volumePath, requiredBytes: 2n * GiB };
     expect(await process.node.expand(request, callFor())).toBe(2n * GiB);
@@ -287,8 +258,8 @@ describe('NodeExpandVolume', () => {
   });
 
   test('has nothing to do where nothing is mounted that could be behind', async () => {
-    const process = await started();
-    const volumePath = await stage(process);
+    const process = await startWithVolume(lab, image);
+    const volumePath = await stage(lab, process);
     delete lab.loopback.growMounted;
     expect(await process.node.expand({ volumeId: 'pvc-a', volumePath, requiredBytes: 0n }, callFor())).toBe(
       GiB,
@@ -302,8 +273,8 @@ describe('NodeExpandVolume', () => {
     ['a path where it is not', { volumePath: '/some/path' }, 'path-not-found'],
     ['more than the volume has', { requiredBytes: GiB + 1n }, 'size-out-of-range'],
   ] as const)('refuses %s', async (_what, changes, reason) => {
-    const process = await started();
-    const volumePath = await stage(process);
+    const process = await startWithVolume(lab, image);
+    const volumePath = await stage(lab, process);
     const request = { volumeId: 'pvc-a', volumePath, requiredBytes: GiB, ...changes };
     await expectRefused(process.node.expand(request, callFor()), reason);
     expect(lab.loopback.grownMounted).toEqual([]);

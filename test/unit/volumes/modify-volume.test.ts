@@ -1,12 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
 import { limitKey } from '../../../src/model/volume.ts';
-import type { Step } from '../../../src/volumes/volume-environment.ts';
 import { expectRefused } from '../../support/refusal.ts';
 import {
   callFor,
   createRequest,
-  dead,
   diskOf,
   GiB,
   mountCapability,
@@ -14,6 +12,7 @@ import {
   type LabProcess,
   type StartOptions,
 } from '../../support/volume-lab.ts';
+import { dyingAt, promised, startWithVolume } from './lab-volume.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {
@@ -24,12 +23,6 @@ afterEach(() => lab.clear());
 const image = { backend: 'loopback' };
 const folder = { backend: 'directory', limit: 'advisory' };
 
-async function started(options: StartOptions = {}, parameters: Record<string, string> = image) {
-  const process = await lab.start(options);
-  await process.service.createVolume(createRequest('pvc-a', { parameters }), callFor());
-  return process;
-}
-
 function modify({ service }: LabProcess, mutableParameters: Record<string, string>, volumeId = 'pvc-a') {
   return service.modifyVolume({ volumeId, mutableParameters }, callFor());
 }
@@ -38,7 +31,7 @@ const recordOf = async () => JSON.parse(await lab.readRecord('pvc-a')) as Record
 
 describe('ControllerModifyVolume', () => {
   test('changes what is done on deletion in the record, for good', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     await modify(process, { onDelete: 'scrub', scrub: 'random' });
     expect(await recordOf()).toMatchObject({ onDelete: 'scrub', scrub: 'random', parameters: image });
     await modify(process, { scrub: 'zero' });
@@ -53,7 +46,7 @@ describe('ControllerModifyVolume', () => {
       ...(await diskOf(100n * GiB)(path)),
       availableBytes: GiB + GiB / 2n,
     });
-    const process = await started({ statFileSystem });
+    const process = await startWithVolume(lab, image, { statFileSystem });
     lab.loopback.written = GiB;
     const records = process.pools.open()[0]?.records;
     records?.noteShared('pvc-a', GiB);
@@ -65,7 +58,7 @@ describe('ControllerModifyVolume', () => {
   });
 
   test('refills a thin image, and only lets go of the promise of a thick one', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     await modify(process, { provisioning: 'thick' });
     expect(lab.loopback.reshaped.map(([from, to]) => [from.provisioning, to.provisioning])).toEqual([
       ['thin', 'thick'],
@@ -73,11 +66,11 @@ describe('ControllerModifyVolume', () => {
     expect(await recordOf()).toMatchObject({ spec: { provisioning: 'thick' } });
     await modify(process, { provisioning: 'thin' });
     expect(await recordOf()).toMatchObject({ spec: { provisioning: 'thin' } });
-    expect(process.pools.open()[0]?.promisedBytes()).toBe(GiB);
+    expect(promised(process)).toBe(GiB);
   });
 
   test('holds a limit that was advisory where the backend can, and tells the volume’s readers', async () => {
-    const process = await started({}, folder);
+    const process = await startWithVolume(lab, folder);
     await modify(process, { limit: 'enforced' });
     expect(lab.directory.reshaped.map(([from, to]) => [from.limit, to.limit])).toEqual([
       ['advisory', 'enforced'],
@@ -95,7 +88,7 @@ describe('ControllerModifyVolume', () => {
   });
 
   test('makes no other volume of it: a repeat of its creation finds it', async () => {
-    const process = await started({}, folder);
+    const process = await startWithVolume(lab, folder);
     await modify(process, { limit: 'enforced', onDelete: 'scrub' });
     const request = createRequest('pvc-a', { parameters: folder });
     expect((await process.service.createVolume(request, callFor())).volumeId).toBe('pvc-a');
@@ -118,7 +111,7 @@ describe('ControllerModifyVolume', () => {
     ['a scrub that would never be done', { scrub: 'zero' }, /does nothing without onDelete: scrub/],
     ['a scrub of nothing', { onDelete: 'delete', scrub: 'zero' }, /does nothing without/],
   ])('refuses %s by name, and changes nothing', async (_what, parameters, message) => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     const before = await recordOf();
     const wish = { onDelete: 'scrub', ...parameters };
     const error = await expectRefused(
@@ -135,14 +128,14 @@ describe('ControllerModifyVolume', () => {
     [{ limit: 'enforced' }, 'limit-not-enforced', /nothing holds a size limit here/],
   ] as const)('refuses %j where the backend cannot', async (parameters, reason, message) => {
     lab.directory.probed = { usable: true, enforcesLimit: false, detail: 'no quota' };
-    const process = await started({}, folder);
+    const process = await startWithVolume(lab, folder);
     const error = await expectRefused(modify(process, parameters), reason);
     expect(error).toMatchObject({ code: 'INVALID_ARGUMENT' });
     expect(error.message).toMatch(message);
   });
 
   test('names the backend that cannot reshape what is there', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     delete lab.loopback.reshape;
     const error = await expectRefused(modify(process, { provisioning: 'thick' }), 'invalid-parameter');
     expect(error.message).toMatch(/backend loopback.*onDelete, scrub/);
@@ -150,7 +143,10 @@ describe('ControllerModifyVolume', () => {
   });
 
   test('passes over what a sidecar adds about the claim', async () => {
-    await modify(await started(), { 'csi.storage.k8s.io/pvc/name': 'data', onDelete: 'scrub' });
+    await modify(await startWithVolume(lab, image), {
+      'csi.storage.k8s.io/pvc/name': 'data',
+      onDelete: 'scrub',
+    });
     expect(await recordOf()).toMatchObject({ onDelete: 'scrub' });
   });
 
@@ -158,7 +154,7 @@ describe('ControllerModifyVolume', () => {
     ['no id', '', 'invalid-argument'],
     ['an unknown id', 'pvc-z', 'volume-not-found'],
   ] as const)('refuses %s', async (_what, volumeId, reason) => {
-    await expectRefused(modify(await started(), {}, volumeId), reason);
+    await expectRefused(modify(await startWithVolume(lab, image), {}, volumeId), reason);
   });
 
   test('refuses to refill what the disk has no room for, with its numbers, and takes nothing', async () => {
@@ -166,7 +162,7 @@ describe('ControllerModifyVolume', () => {
       pools: [lab.poolConfig('one', { overcommitRatio: 5 })],
       statFileSystem: diskOf(100n * GiB, GiB / 2n),
     };
-    const process = await started(options);
+    const process = await startWithVolume(lab, image, options);
     const error = await expectRefused(modify(process, { provisioning: 'thick' }), 'out-of-space');
     expect(error.message).toMatch(/1 GiB is to be allocated in full.*free on disk 512 MiB/);
     expect(lab.loopback.reshaped).toEqual([]);
@@ -176,21 +172,16 @@ describe('ControllerModifyVolume', () => {
   });
 
   test('keeps the record as it is where the backend fails', async () => {
-    const process = await started();
+    const process = await startWithVolume(lab, image);
     lab.loopback.reshape = () => Promise.reject(new StorageError('out-of-space', 'the pool is full'));
     await expectRefused(modify(process, { provisioning: 'thick', onDelete: 'scrub' }), 'out-of-space');
     expect(await recordOf()).toMatchObject({ spec: { provisioning: 'thin' }, onDelete: 'delete' });
   });
 
   test.each(['reshaped', 'recorded'] as const)('killed at %s ends right on a repeat', async (step) => {
-    const { promise: died, resolve: tell } = Promise.withResolvers<void>();
-    const reached = async (at: Step): Promise<void> => {
-      if (at !== step) return;
-      tell();
-      await dead();
-    };
+    const { reached, died } = dyingAt(step);
     const wish = { provisioning: 'thick', onDelete: 'scrub' };
-    void modify(await started({ reached }), wish);
+    void modify(await startWithVolume(lab, image, { reached }), wish);
     await died;
     await modify(await lab.start(), wish);
     expect(await recordOf()).toMatchObject({ spec: { provisioning: 'thick' }, onDelete: 'scrub' });
