@@ -25,6 +25,16 @@ export const preResizeCapacity = 'volume.alpha.kubernetes.io/pre-resize-capacity
 export const provisionerFinalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
 /** The claim's uid, while the volume of a claim that is gone is being destroyed: publish and undelete refuse meanwhile. */
 export const reclaiming = 'loam.dev/reclaiming';
+/** What the class said of the volume's end; from then on these count, and a person may change them. */
+export const retainFor = 'loam.dev/retain-for';
+export const onRelease = 'loam.dev/on-release';
+export const onNodeLoss = 'loam.dev/on-node-loss';
+/** Until when a released volume is left as it is, as RFC 3339. A person may move it. */
+export const retainedUntil = 'loam.dev/retained-until';
+/** A PV for a volume that was there before: `by-name`, `by-hand` or `discovered`. */
+export const adopted = 'loam.dev/adopted';
+/** The node has not the disk that the PV means: since when, as RFC 3339. */
+export const poolMissing = 'loam.dev/pool-missing';
 /** The node's topology value: an index for watches, never a decision. */
 export const nodeLabel = 'loam.dev/node';
 

@@ -10,6 +10,7 @@ export interface Kinds {
   Event: objects.KubeEvent;
   CSIStorageCapacity: objects.CsiStorageCapacity;
   Pod: objects.Pod;
+  ConfigMap: objects.ConfigMap;
   CSINode: objects.CsiNode;
   Lease: objects.Lease;
   VolumeAttributesClass: objects.VolumeAttributesClass;
@@ -44,6 +45,7 @@ export const kinds: { readonly [K in KindName]: KindInfo } = {
     namespaced: true,
   },
   Pod: { group: '', version: 'v1', plural: 'pods', namespaced: true },
+  ConfigMap: { group: '', version: 'v1', plural: 'configmaps', namespaced: true },
   CSINode: { group: 'storage.k8s.io', version: 'v1', plural: 'csinodes', namespaced: false },
   Lease: { group: 'coordination.k8s.io', version: 'v1', plural: 'leases', namespaced: true },
   VolumeAttributesClass: {

@@ -212,6 +212,10 @@ export interface KubeEvent extends KubeObject {
   reportingInstance?: string;
 }
 
+export interface ConfigMap extends KubeObject {
+  data?: Record<string, string>;
+}
+
 export interface Pod extends KubeObject {
   spec?: {
     nodeName?: string;

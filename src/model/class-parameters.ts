@@ -1,4 +1,6 @@
-import { StorageError } from './errors.ts';
+import { parseDurationMs } from './duration.ts';
+import { messageOf, StorageError } from './errors.ts';
+import { parseNodeLoss } from './node-loss.ts';
 import { backendNames, type BackendName, type FsType } from './volume.ts';
 
 /**
@@ -16,13 +18,25 @@ export interface ClassParameters {
   readonly mode?: number;
   readonly uid?: number;
   readonly gid?: number;
-  readonly onDelete: 'delete' | 'scrub';
+  readonly onDelete: OnDelete;
   readonly scrub: ScrubMethod;
+  /** how long a released volume is left as it is before `onDelete` counts; 0: not at all */
+  readonly retainForMs: number;
+  /** `recycle`: with policy Retain a released volume is emptied and offered to the next claim */
+  readonly onRelease: 'keep' | 'recycle';
+  /** `by-name`: a claim of the namespace and name that an orphaned volume was made for gets that volume */
+  readonly adopt: 'never' | 'by-name';
+  /** sound, and read by `parseNodeLoss` where it counts */
+  readonly onNodeLoss: string;
   /** whether ROX and RWX are served, by keeping all pods on the volume's node */
   readonly sharing: 'none' | 'node';
   /** whether a copy of a volume in use may mix several moments, where the pool has nothing better */
   readonly consistency: 'refuse' | 'accept';
 }
+
+/** What deleting a volume does to its data. */
+export const onDeletes = ['delete', 'scrub', 'archive'] as const;
+export type OnDelete = (typeof onDeletes)[number];
 
 export type ScrubMethod = 'zero' | 'random' | 'discard';
 
@@ -34,6 +48,7 @@ export const metadataKeys = {
   fsType: 'csi.storage.k8s.io/fstype',
   claimUid: 'loam.dev/claim-uid',
   clusterUid: 'loam.dev/cluster-uid',
+  className: 'loam.dev/class-name',
 } as const;
 
 const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
@@ -44,8 +59,15 @@ const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
   mode: (text) => ({ mode: permissionBits(text) }),
   uid: (text) => ({ uid: ownerId('uid', text) }),
   gid: (text) => ({ gid: ownerId('gid', text) }),
-  onDelete: (text) => ({ onDelete: oneOf('onDelete', text, ['delete', 'scrub']) }),
+  onDelete: (text) => ({ onDelete: oneOf('onDelete', text, onDeletes) }),
   scrub: (text) => ({ scrub: oneOf('scrub', text, ['zero', 'random', 'discard']) }),
+  retainFor: (text) => ({ retainForMs: duration('retainFor', text) }),
+  onRelease: (text) => ({ onRelease: oneOf('onRelease', text, ['keep', 'recycle']) }),
+  adopt: (text) => ({ adopt: oneOf('adopt', text, ['never', 'by-name']) }),
+  onNodeLoss: (text) => {
+    parseNodeLoss(text);
+    return { onNodeLoss: text };
+  },
   sharing: (text) => ({ sharing: oneOf('sharing', text, ['none', 'node']) }),
   consistency: (text) => ({ consistency: oneOf('consistency', text, ['refuse', 'accept']) }),
   [metadataKeys.fsType]: (text) =>
@@ -71,6 +93,10 @@ export function parseClassParameters(parameters: Readonly<Record<string, string>
     limit: 'enforced',
     onDelete: 'delete',
     scrub: 'zero',
+    retainForMs: 0,
+    onRelease: 'keep',
+    adopt: 'never',
+    onNodeLoss: 'keep',
     sharing: 'none',
     consistency: 'refuse',
   };
@@ -81,6 +107,9 @@ export function parseClassParameters(parameters: Readonly<Record<string, string>
   }
   if ('scrub' in parameters && parsed.onDelete !== 'scrub') {
     throw invalid(`scrub: ${parsed.scrub} does nothing without onDelete: scrub; add it or remove scrub`);
+  }
+  if (parsed.onRelease === 'recycle' && parsed.retainForMs > 0) {
+    throw invalid('retainFor keeps a released volume and onRelease: recycle empties it; remove one of them');
   }
   if (parsed.backend === 'directory' && parsed.provisioning === 'thick') {
     throw invalid('provisioning: thick needs an image; use backend: loopback or remove provisioning');
@@ -118,6 +147,14 @@ function permissionBits(text: string): number {
     throw invalid(`class parameter mode is ${JSON.stringify(text)}; it takes octal bits such as "0770"`);
   }
   return Number.parseInt(text, 8);
+}
+
+function duration(key: string, text: string): number {
+  try {
+    return parseDurationMs(text);
+  } catch (error) {
+    throw invalid(`class parameter ${key}: ${messageOf(error)}`);
+  }
 }
 
 function ownerId(key: string, text: string): number {

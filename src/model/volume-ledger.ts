@@ -1,4 +1,6 @@
-import type { ClaimRef } from './volume.ts';
+import type { AccessMode } from './access-mode.ts';
+import type { CallContext } from './csi-driver.ts';
+import type { BackendName, ClaimRef, FsType } from './volume.ts';
 
 /** A volume on this node's disks whose PV was never seen to exist. */
 export interface UnacknowledgedVolume {
@@ -10,6 +12,46 @@ export interface UnacknowledgedVolume {
   readonly claim?: ClaimRef;
   readonly clusterUid?: string;
   readonly createdAtMs: number;
+}
+
+/** A volume on this node's disks that a PV could stand for, as its record says; one that lies in the trash or an archive is none. */
+export interface HeldVolume {
+  readonly volumeId: string;
+  /** the CSI name */
+  readonly name: string;
+  readonly poolName: string;
+  readonly poolUuid: string;
+  readonly backend: BackendName;
+  readonly accessType: 'mount' | 'block';
+  readonly fsType?: FsType;
+  readonly sizeBytes: bigint;
+  readonly limit: 'enforced' | 'advisory';
+  /** whether all pods of the node may share it */
+  readonly sharing: 'none' | 'node';
+  /** being emptied */
+  readonly isRecycling: boolean;
+  readonly acknowledged: boolean;
+  readonly used: boolean;
+  /** the claim that it was made for, of the cluster with this uid */
+  readonly claim?: ClaimRef;
+  readonly clusterUid?: string;
+  readonly className?: string;
+  readonly adopt: 'never' | 'by-name';
+  readonly createdAtMs: number;
+}
+
+/** How much there is in a pool and how much of it is not promised to anybody; what lies in the trash counts as promised. */
+export interface PoolRoom {
+  readonly name: string;
+  readonly uuid: string;
+  readonly sizeBytes: bigint;
+  readonly unpromisedBytes: bigint;
+}
+
+/** A volume as a PV needs to be told of it. */
+export interface AdoptedVolume extends HeldVolume {
+  readonly accessModes: readonly AccessMode[];
+  readonly volumeContext: Readonly<Record<string, string>>;
 }
 
 /**
@@ -25,6 +67,31 @@ export interface VolumeLedger {
   /** Whether a volume, or a snapshot, of this id is on this node's disks; what lies in the trash is not. */
   holdsVolume(volumeId: string): boolean;
   holdsSnapshot(snapshotId: string): boolean;
+  /** Every volume that could have a PV, of every pool that is open. */
+  held(): readonly HeldVolume[];
+  /**
+   * Destroys a volume's data as its record says, and makes it anew in place: empty, of the same id, size and shape. Nobody can stage
+   * or publish it meanwhile. Resolves when it is empty and ready; `onRemoved` tells when the old bytes are gone.
+   * Killed anywhere, a repeat ends in the same state; one that is done already, and was not used since, is left as it is.
+   *
+   * @throws StorageError 'volume-not-found' | 'wrong-pool' | 'in-use' | 'busy' | 'still-removing' | 'pool-unavailable'
+   */
+  recycle(
+    request: { readonly volumeId: string; readonly poolUuid?: string },
+    call: CallContext,
+  ): Promise<void>;
+  /**
+   * Takes a volume that has no PV into this cluster: its record says so from now on, and it counts as acknowledged. Idempotent.
+   *
+   * @param owner the claim that it is for, where that is known
+   * @throws StorageError 'volume-not-found' | 'busy' | 'pool-unavailable'
+   */
+  adopt(
+    volumeId: string,
+    owner: { readonly clusterUid?: string; readonly claim?: ClaimRef; readonly className?: string },
+    call: CallContext,
+  ): Promise<AdoptedVolume>;
+  rooms(): Promise<readonly PoolRoom[]>;
   /** Calls back with the volume id when a deleted volume's last byte is gone. Returns how to stop listening. */
   onRemoved(listener: (volumeId: string) => void): () => void;
   /** Calls back when nothing of this volume is mounted or attached by kubelet any more. Returns how to stop listening. */

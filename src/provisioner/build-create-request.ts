@@ -89,7 +89,10 @@ export function buildCreateRequest(input: {
       accessMode: csiAccessMode(mode as KubeAccessMode, severalWriters),
       access,
     })),
-    parameters: { ...withoutReserved(parameters), ...metadataOf(claim, own, input.clusterUid) },
+    parameters: {
+      ...withoutReserved(parameters),
+      ...metadataOf(claim, storageClass.metadata.name, own, input.clusterUid),
+    },
     accessibility: { requisite: [own.segments], preferred: [own.segments] },
     ...(contentSource === undefined ? {} : { contentSource }),
     ...(mutableParameters === undefined ? {} : { mutableParameters }),
@@ -99,7 +102,7 @@ export function buildCreateRequest(input: {
 
 /** The class's parameters as a driver sees them; keys that only this loop may set are taken out too. */
 function withoutReserved(parameters: Readonly<Record<string, string>>): Record<string, string> {
-  const ownKeys: readonly string[] = [metadataKeys.claimUid, metadataKeys.clusterUid];
+  const ownKeys: readonly string[] = [metadataKeys.claimUid, metadataKeys.clusterUid, metadataKeys.className];
   return Object.fromEntries(
     Object.entries(parameters).filter(([key]) => !reservedKeys.has(key) && !ownKeys.includes(key)),
   );
@@ -107,6 +110,7 @@ function withoutReserved(parameters: Readonly<Record<string, string>>): Record<s
 
 function metadataOf(
   claim: PersistentVolumeClaim,
+  className: string,
   own: OwnSide,
   clusterUid: string | undefined,
 ): Record<string, string> {
@@ -116,7 +120,7 @@ function metadataOf(
     [metadataKeys.claimNamespace]: namespace,
     [metadataKeys.volumeName]: volumeNameFor(uid),
     // others' drivers refuse parameters that they do not know
-    ...(own.ownDriver ? { [metadataKeys.claimUid]: uid } : {}),
+    ...(own.ownDriver ? { [metadataKeys.claimUid]: uid, [metadataKeys.className]: className } : {}),
     ...(own.ownDriver && clusterUid !== undefined ? { [metadataKeys.clusterUid]: clusterUid } : {}),
   };
 }

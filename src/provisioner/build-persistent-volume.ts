@@ -40,6 +40,7 @@ export function buildPersistentVolume(input: {
         [annotations.provisionedBy]: own.driverName,
         [annotations.deletionSecretName]: '',
         [annotations.deletionSecretNamespace]: '',
+        ...(own.ownDriver ? endOf(storageClass) : {}),
       },
       ...(policy === 'Delete' ? { finalizers: [annotations.provisionerFinalizer] } : {}),
     },
@@ -69,6 +70,18 @@ export function buildPersistentVolume(input: {
     },
   };
 }
+
+/** What the class says of the volume's end, where a person can change it. The driver has read the class, so that these are sound. */
+function endOf({ parameters = {} }: StorageClass): Record<string, string> {
+  const said = endings.map(([key, annotation]) => [annotation, parameters[key] ?? ''] as const);
+  return Object.fromEntries(said.filter(([, text]) => text !== ''));
+}
+
+const endings = [
+  ['retainFor', annotations.retainFor],
+  ['onRelease', annotations.onRelease],
+  ['onNodeLoss', annotations.onNodeLoss],
+] as const;
 
 function termOf(segments: Segments): NodeSelectorTerm {
   const matchExpressions = Object.entries(segments)

@@ -14,7 +14,7 @@ import type { SourceProtection } from './protect-source.ts';
 import { ClaimProvisioning, type ProvisioningOptions } from './provision-claim.ts';
 import { ProvisionReports } from './provision-reports.ts';
 import { IntentSettler } from './settle-intent.ts';
-import type { SharedHandles } from './shared-handles.ts';
+import type { SharedHandles } from './reclaim/shared-handles.ts';
 import { standsFor } from '../claims/volume-facts.ts';
 
 /** A claim that waits only for fresh watches is looked at again this soon. */

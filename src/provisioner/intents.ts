@@ -27,12 +27,12 @@ export interface Intent {
  */
 export class Intents {
   readonly #intents = new Map<string, Intent>();
-  readonly #ledger: VolumeLedger | undefined;
+  readonly #ledger: Pick<VolumeLedger, 'unacknowledged'> | undefined;
   readonly #clusterUid: string | undefined;
   readonly #clock: Clock;
 
   constructor(options: {
-    readonly ledger?: VolumeLedger | undefined;
+    readonly ledger?: Pick<VolumeLedger, 'unacknowledged'> | undefined;
     readonly clusterUid?: string | undefined;
     readonly clock: Clock;
   }) {

@@ -16,7 +16,7 @@ import type { SourceRef } from '../claims/data-source.ts';
 import { CapacityPublisher } from './capacity/capacity-publisher.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
 import type { ConditionSource } from './conditions/condition-loop.ts';
-import { VolumeDestruction } from './destroy-volume.ts';
+import { VolumeDestruction } from './reclaim/destroy-volume.ts';
 import { DriverCalls } from './driver-calls.ts';
 import { CurrentCapabilities } from './current-capabilities.ts';
 import { meetDriver, readClusterUid } from './first-contact.ts';
@@ -24,13 +24,13 @@ import { Intents } from './intents.ts';
 import { OutcomeEvents } from './outcome-events.ts';
 import { SourceProtection } from './protect-source.ts';
 import { sweepProtection } from './sweep-protection.ts';
-import { SharedHandles } from './shared-handles.ts';
+import { SharedHandles } from './reclaim/shared-handles.ts';
 import { SlowClaims } from './slow-claims.ts';
 import { sweepIntents, sweepMs } from './sweep-intents.ts';
 import { SnapshotLoop, snapshotTimeoutMs } from './snapshots/snapshot-loop.ts';
 import { isOfDriver, type OwnSide } from '../claims/volume-facts.ts';
 import { VolumeChanges } from './volume-changes.ts';
-import { VolumeReconciler } from './volume-reconciler.ts';
+import { VolumeReconciler } from './reclaim/volume-reconciler.ts';
 import { Watches } from './watches.ts';
 
 /** Upstream's: 1 s, doubling to 5 min. */

@@ -13,7 +13,7 @@ import { decideState } from './decide-state.ts';
 import { describeDriverError, type DriverCalls } from './driver-calls.ts';
 import { identityOfContext, type Intent, type Intents } from './intents.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
-import type { SharedHandles } from './shared-handles.ts';
+import type { SharedHandles } from './reclaim/shared-handles.ts';
 import { isOnNode, standsFor, type OwnSide, type VolumeIdentity } from '../claims/volume-facts.ts';
 
 /** A POST without an answer may take effect for as long as an API server keeps a request. */

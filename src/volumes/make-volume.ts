@@ -40,6 +40,7 @@ export function reserveVolume(
     sharing,
     ...(wanted.claim === undefined ? {} : { claim: wanted.claim }),
     ...(wanted.clusterUid === undefined ? {} : { clusterUid: wanted.clusterUid }),
+    ...(wanted.className === undefined ? {} : { className: wanted.className }),
     ...(inline === undefined ? {} : { inline }),
     ...(wanted.source === undefined ? {} : { source: wanted.source }),
     createdAtMs: clock.nowMs(),

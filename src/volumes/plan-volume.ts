@@ -30,6 +30,7 @@ export interface WantedVolume extends CapabilityShape {
   readonly source?: ContentSource;
   readonly claim?: ClaimRef;
   readonly clusterUid?: string;
+  readonly className?: string;
 }
 
 /** CSI: where the caller names no size. */
@@ -66,6 +67,7 @@ export function readCreateRequest(request: CreateVolumeRequest): WantedVolume {
   checkRange(name, request.capacityRange);
   const claim = claimOf(request);
   const clusterUid = request.parameters[metadataKeys.clusterUid];
+  const className = request.parameters[metadataKeys.className];
   const fsType =
     shape.accessType === 'block' ? undefined : agreedFsType(name, shape.fsType, parameters.fsType);
   return {
@@ -80,6 +82,7 @@ export function readCreateRequest(request: CreateVolumeRequest): WantedVolume {
     ...(source === undefined ? {} : { source }),
     ...(claim === undefined ? {} : { claim }),
     ...(clusterUid === undefined || clusterUid === '' ? {} : { clusterUid }),
+    ...(className === undefined || className === '' ? {} : { className }),
   };
 }
 

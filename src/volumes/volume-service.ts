@@ -17,7 +17,14 @@ import type {
   SnapshotPage,
 } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
-import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../model/volume-ledger.ts';
+import type {
+  AdoptedVolume,
+  HeldVolume,
+  PoolRoom,
+  PoolTrouble,
+  UnacknowledgedVolume,
+  VolumeLedger,
+} from '../model/volume-ledger.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
 import { createSnapshot } from './snapshots/create-snapshot.ts';
 import { createVolume } from './create-volume.ts';
@@ -163,6 +170,22 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
 
   holdsSnapshot(snapshotId: string): boolean {
     return this.#environment.pools.open().some((pool) => pool.snapshotRecords.get(snapshotId) !== undefined);
+  }
+
+  held(): readonly HeldVolume[] {
+    return [];
+  }
+
+  recycle(): Promise<void> {
+    throw new StorageError('unimplemented', 'not yet');
+  }
+
+  adopt(): Promise<AdoptedVolume> {
+    throw new StorageError('unimplemented', 'not yet');
+  }
+
+  rooms(): Promise<readonly PoolRoom[]> {
+    throw new StorageError('unimplemented', 'not yet');
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {

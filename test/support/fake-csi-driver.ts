@@ -20,7 +20,14 @@ import { metadataKeys } from '../../src/model/class-parameters.ts';
 import { CsiError } from '../../src/model/status-code.ts';
 import { nodeSegments } from '../../src/model/topology.ts';
 import { volumeIdOf } from '../../src/model/volume-id.ts';
-import type { PoolTrouble, UnacknowledgedVolume, VolumeLedger } from '../../src/model/volume-ledger.ts';
+import type {
+  AdoptedVolume,
+  HeldVolume,
+  PoolRoom,
+  PoolTrouble,
+  UnacknowledgedVolume,
+  VolumeLedger,
+} from '../../src/model/volume-ledger.ts';
 import { poolUuidKey, type ContentSource } from '../../src/model/volume.ts';
 import { FakeSnapshots } from './fake-snapshots.ts';
 
@@ -189,6 +196,22 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
     this.onAcknowledge?.(volumeId);
     const known = this.volumes.get(volumeId);
     if (known !== undefined) known.isAcknowledged = true;
+  }
+
+  held(): readonly HeldVolume[] {
+    return [];
+  }
+
+  recycle(): Promise<void> {
+    throw new CsiError('UNIMPLEMENTED', 'not yet');
+  }
+
+  adopt(): Promise<AdoptedVolume> {
+    throw new CsiError('UNIMPLEMENTED', 'not yet');
+  }
+
+  async rooms(): Promise<readonly PoolRoom[]> {
+    return [];
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {

@@ -31,5 +31,7 @@ export function parseDoomed(id: EntryId, text: string, path: string): DoomedReco
     return { spec, onDelete, scrub, promisedBytes: addedBytes, isCopy: true };
   }
   const { spec, onDelete, scrub, source } = parseRecord(text, path);
-  return { spec, onDelete, scrub, promisedBytes: spec.sizeBytes, isCopy: source !== undefined };
+  // one to be archived comes here only where that was asked for by name, or was half made
+  const method = onDelete === 'archive' ? 'delete' : onDelete;
+  return { spec, onDelete: method, scrub, promisedBytes: spec.sizeBytes, isCopy: source !== undefined };
 }

@@ -1,4 +1,4 @@
-import type { ScrubMethod } from '../../model/class-parameters.ts';
+import { onDeletes, type OnDelete, type ScrubMethod } from '../../model/class-parameters.ts';
 import { StorageError } from '../../model/errors.ts';
 import {
   consistencies,
@@ -30,19 +30,24 @@ export interface VolumeRecord {
   readonly schema: 1;
   /** the CSI name that CreateVolume was called with */
   readonly name: string;
-  /** `creating` is an intent: after a crash such a volume is removed or made anew, never served */
-  readonly state: 'creating' | 'ready';
+  /**
+   * `creating` is an intent: after a crash such a volume is removed or made anew, never served. `recycling`: its data is being
+   * destroyed and made anew in place; it is not served either, and a crash begins that again
+   */
+  readonly state: 'creating' | 'ready' | 'recycling';
   readonly spec: VolumeSpec;
   /** of the class, as given, without what the provisioner adds about the claim */
   readonly parameters: Readonly<Record<string, string>>;
   /** of the VolumeAttributesClass that it was made with, as given; what counts now is what the spec and the fields below say */
   readonly mutable?: Readonly<Record<string, string>>;
-  readonly onDelete: 'delete' | 'scrub';
+  readonly onDelete: OnDelete;
   readonly scrub: ScrubMethod;
   readonly sharing: 'none' | 'node';
   /** unset where the caller told us of no claim */
   readonly claim?: ClaimRef;
   readonly clusterUid?: string;
+  /** the StorageClass of that claim; unset where nobody told */
+  readonly className?: string;
   /** set for a volume that goes with its pod; it never has a PV */
   readonly inline?: InlineOwner;
   /** whose data it began with; unset: it began empty */
@@ -79,6 +84,7 @@ export function parseRecord(text: string, path: string): VolumeRecord {
   }
   const claim = readClaim(fields);
   const clusterUid = fields.optionalText('clusterUid');
+  const className = fields.optionalText('className');
   const inline = fields.optionalObject('inline');
   const mutable = fields.optionalObject('mutable')?.texts();
   const source = fields.optionalObject('source');
@@ -86,15 +92,16 @@ export function parseRecord(text: string, path: string): VolumeRecord {
   return {
     schema: 1,
     name: fields.text('name'),
-    state: fields.oneOf('state', ['creating', 'ready']),
+    state: fields.oneOf('state', ['creating', 'ready', 'recycling']),
     spec: readSpec(fields.object('spec')),
     parameters: fields.object('parameters').texts(),
     ...(mutable === undefined ? {} : { mutable }),
-    onDelete: fields.oneOf('onDelete', ['delete', 'scrub']),
+    onDelete: fields.oneOf('onDelete', onDeletes),
     scrub: fields.oneOf('scrub', ['zero', 'random', 'discard']),
     sharing: fields.oneOf('sharing', ['none', 'node']),
     ...(claim === undefined ? {} : { claim }),
     ...(clusterUid === undefined ? {} : { clusterUid }),
+    ...(className === undefined ? {} : { className }),
     ...(inline === undefined ? {} : { inline: parseOwner(inline) }),
     ...(source === undefined ? {} : { source: parseSource(source) }),
     ...(consistency === undefined ? {} : { consistency }),

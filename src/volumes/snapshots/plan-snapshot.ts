@@ -128,7 +128,8 @@ export function reserveSnapshot(
     sourceVolumeId: spec.id,
     spec,
     parameters: wanted.parameters,
-    onDelete,
+    // a snapshot of a volume that will be archived is no second archive
+    onDelete: onDelete === 'archive' ? 'delete' : onDelete,
     scrub,
     ...(claim === undefined ? {} : { claim }),
     ...(clusterUid === undefined ? {} : { clusterUid }),

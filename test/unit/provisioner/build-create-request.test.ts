@@ -50,6 +50,7 @@ describe('buildCreateRequest', () => {
           'csi.storage.k8s.io/pvc/namespace': 'shop',
           'csi.storage.k8s.io/pv/name': 'pvc-uid-1',
           'loam.dev/claim-uid': 'uid-1',
+          'loam.dev/class-name': 'fast',
           'loam.dev/cluster-uid': 'cluster-1',
         },
         accessibility: {

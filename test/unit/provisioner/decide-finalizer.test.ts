@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
 import { provisionerFinalizer } from '../../../src/claims/annotations.ts';
-import { decideFinalizer } from '../../../src/provisioner/decide-finalizer.ts';
+import { decideFinalizer } from '../../../src/provisioner/reclaim/decide-finalizer.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';
 
 const without = { metadata: { finalizers: ['kubernetes.io/pv-protection'] } };

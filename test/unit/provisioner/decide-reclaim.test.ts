@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
 import * as annotations from '../../../src/claims/annotations.ts';
-import { decideClaimFate, decideReclaim, isMarked } from '../../../src/provisioner/decide-reclaim.ts';
+import { decideClaimFate, decideReclaim, isMarked } from '../../../src/provisioner/reclaim/decide-reclaim.ts';
 import { aClaim, aPersistentVolume } from '../../support/kube-objects.ts';
 import { own } from './own-side.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { silentLog } from '../../../src/model/log.ts';
-import type { UnacknowledgedVolume, VolumeLedger } from '../../../src/model/volume-ledger.ts';
+import type { UnacknowledgedVolume } from '../../../src/model/volume-ledger.ts';
 import { graceMs, Intents } from '../../../src/provisioner/intents.ts';
 import { sweepIntents } from '../../../src/provisioner/sweep-intents.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
@@ -20,22 +20,11 @@ function record(changes: Partial<UnacknowledgedVolume> = {}): UnacknowledgedVolu
   };
 }
 
-const silent = { onReleased: () => () => {}, onSpaceChanged: () => () => {}, poolTroubles: () => [] };
-
 function intentsOver(
   records: () => readonly UnacknowledgedVolume[],
   clusterUid: string | undefined = 'cluster-1',
 ): Intents {
-  const ledger: VolumeLedger = {
-    unacknowledged: records,
-    acknowledge: async () => {},
-    holdsVolume: () => true,
-    holdsSnapshot: () => false,
-    wasUsed: () => true,
-    onRemoved: () => () => {},
-    ...silent,
-  };
-  return new Intents({ ledger, clusterUid, clock });
+  return new Intents({ ledger: { unacknowledged: records }, clusterUid, clock });
 }
 
 function without(key: 'claim' | 'clusterUid'): UnacknowledgedVolume {
@@ -63,15 +52,7 @@ describe('Intents', () => {
   });
 
   it('takes over nothing where the own cluster is unknown', () => {
-    const ledger = {
-      unacknowledged: () => [record(), without('clusterUid')],
-      acknowledge: async () => {},
-      holdsVolume: () => true,
-      holdsSnapshot: () => false,
-      wasUsed: () => true,
-      onRemoved: () => () => {},
-      ...silent,
-    };
+    const ledger = { unacknowledged: () => [record(), without('clusterUid')] };
     expect(new Intents({ ledger, clock }).takeOver(true)).toEqual([]);
   });
 

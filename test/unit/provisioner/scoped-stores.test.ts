@@ -3,7 +3,7 @@ import type { KubeApi, ListRequest } from '../../../src/kube/kube-api.ts';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import { noMetrics } from '../../../src/model/metrics.ts';
-import { SharedHandles } from '../../../src/provisioner/shared-handles.ts';
+import { SharedHandles } from '../../../src/provisioner/reclaim/shared-handles.ts';
 import { Watches } from '../../../src/provisioner/watches.ts';
 import { FakeKubeApi } from '../../support/fake-kube-api.ts';
 import { aClaim, aPersistentVolume } from '../../support/kube-objects.ts';

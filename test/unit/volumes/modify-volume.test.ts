@@ -101,8 +101,8 @@ describe('ControllerModifyVolume', () => {
   test.each([
     [
       'an unknown key',
-      { retainFor: '24h' },
-      /unknown parameter "retainFor".*limit, provisioning, onDelete, scrub/,
+      { retainfor: '24h' },
+      /unknown parameter "retainfor".*limit, provisioning, onDelete, scrub/,
     ],
     ['what only a class can say', { pool: 'two' }, /"pool" is decided when a volume is made/],
     ['a misspelt value', { limit: 'maybe' }, /limit is "maybe"; it can be enforced, advisory/],

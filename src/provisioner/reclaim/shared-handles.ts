@@ -1,7 +1,7 @@
-import { nodeLabel } from '../claims/annotations.ts';
-import type { KubeApi } from '../kube/kube-api.ts';
-import type { PersistentVolume } from '../kube/objects.ts';
-import type { ClusterView } from './watches.ts';
+import { nodeLabel } from '../../claims/annotations.ts';
+import type { KubeApi } from '../../kube/kube-api.ts';
+import type { PersistentVolume } from '../../kube/objects.ts';
+import type { ClusterView } from '../watches.ts';
 
 /**
  * Which PVs stand for a volume, asked before its data is destroyed. A scoped watch knows those with this node's label; one that a

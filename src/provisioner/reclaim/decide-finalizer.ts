@@ -1,5 +1,5 @@
-import type { PersistentVolume } from '../kube/objects.ts';
-import { provisionerFinalizer } from '../claims/annotations.ts';
+import type { PersistentVolume } from '../../kube/objects.ts';
+import { provisionerFinalizer } from '../../claims/annotations.ts';
 
 export type FinalizerDecision = { readonly kind: 'add' | 'remove' | 'keep'; readonly reason: string };
 

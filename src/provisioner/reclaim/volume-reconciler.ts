@@ -1,14 +1,14 @@
-import { ApiError, isConflict, isNotFound } from '../kube/api-error.ts';
-import type { KubeApi } from '../kube/kube-api.ts';
-import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
-import type { Outcome } from '../kube/work-queue.ts';
-import type { Clock } from '../model/clock.ts';
-import { messageOf } from '../model/errors.ts';
-import type { Log } from '../model/log.ts';
-import type { Metrics } from '../model/metrics.ts';
-import type { ClaimRef } from '../model/volume.ts';
-import { reclaiming } from '../claims/annotations.ts';
-import { claimKey, uidOf } from '../claims/claim-facts.ts';
+import { ApiError, isConflict, isNotFound } from '../../kube/api-error.ts';
+import type { KubeApi } from '../../kube/kube-api.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
+import type { Outcome } from '../../kube/work-queue.ts';
+import type { Clock } from '../../model/clock.ts';
+import { messageOf } from '../../model/errors.ts';
+import type { Log } from '../../model/log.ts';
+import type { Metrics } from '../../model/metrics.ts';
+import type { ClaimRef } from '../../model/volume.ts';
+import { reclaiming } from '../../claims/annotations.ts';
+import { claimKey, uidOf } from '../../claims/claim-facts.ts';
 import { decideFinalizer, finalizerPatch } from './decide-finalizer.ts';
 import {
   decideClaimFate,
@@ -17,12 +17,12 @@ import {
   type ClaimFate,
   type ReclaimDecision,
 } from './decide-reclaim.ts';
-import { lookUp } from '../kube/look-up.ts';
-import type { OutcomeEvents } from './outcome-events.ts';
+import { lookUp } from '../../kube/look-up.ts';
+import type { OutcomeEvents } from '../outcome-events.ts';
 import type { VolumeDestruction } from './destroy-volume.ts';
-import type { OwnSide } from '../claims/volume-facts.ts';
+import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { SharedHandles } from './shared-handles.ts';
-import type { ClusterView } from './watches.ts';
+import type { ClusterView } from '../watches.ts';
 
 /** The watch brings what was in our way; this is only in case it does not. */
 const conflictMs = 1_000;

@@ -1,20 +1,20 @@
-import { isNotFound } from '../kube/api-error.ts';
-import { backOffMs } from '../kube/back-off.ts';
-import type { KubeApi } from '../kube/kube-api.ts';
-import type { PersistentVolume } from '../kube/objects.ts';
-import type { Outcome } from '../kube/work-queue.ts';
-import type { Clock } from '../model/clock.ts';
-import { messageOf } from '../model/errors.ts';
-import type { Log } from '../model/log.ts';
-import type { Metrics } from '../model/metrics.ts';
-import { statusCodeOf } from '../model/status-code.ts';
-import type { ClaimRef } from '../model/volume.ts';
-import { provisionerFinalizer } from '../claims/annotations.ts';
-import { logFacts, uidOf } from '../claims/claim-facts.ts';
-import { classNameOfVolume } from '../claims/volume-facts.ts';
+import { isNotFound } from '../../kube/api-error.ts';
+import { backOffMs } from '../../kube/back-off.ts';
+import type { KubeApi } from '../../kube/kube-api.ts';
+import type { PersistentVolume } from '../../kube/objects.ts';
+import type { Outcome } from '../../kube/work-queue.ts';
+import type { Clock } from '../../model/clock.ts';
+import { messageOf } from '../../model/errors.ts';
+import type { Log } from '../../model/log.ts';
+import type { Metrics } from '../../model/metrics.ts';
+import { statusCodeOf } from '../../model/status-code.ts';
+import type { ClaimRef } from '../../model/volume.ts';
+import { provisionerFinalizer } from '../../claims/annotations.ts';
+import { logFacts, uidOf } from '../../claims/claim-facts.ts';
+import { classNameOfVolume } from '../../claims/volume-facts.ts';
 import { finalizerPatch } from './decide-finalizer.ts';
-import { describeDriverError, type DriverCalls } from './driver-calls.ts';
-import type { OutcomeEvents } from './outcome-events.ts';
+import { describeDriverError, type DriverCalls } from '../driver-calls.ts';
+import type { OutcomeEvents } from '../outcome-events.ts';
 
 /**
  * kubelet's unmount follows the pod's end within seconds, and a driver that says ABORTED may only be busy with that unmount.

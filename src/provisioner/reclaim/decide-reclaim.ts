@@ -1,8 +1,8 @@
-import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
-import { poolUuidKey, type ClaimRef } from '../model/volume.ts';
-import { provisionerFinalizer, reclaiming } from '../claims/annotations.ts';
-import { claimKey, uidOf } from '../claims/claim-facts.ts';
-import { isOfDriver, isOnNode, type OwnSide } from '../claims/volume-facts.ts';
+import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
+import { poolUuidKey, type ClaimRef } from '../../model/volume.ts';
+import { provisionerFinalizer, reclaiming } from '../../claims/annotations.ts';
+import { claimKey, uidOf } from '../../claims/claim-facts.ts';
+import { isOfDriver, isOnNode, type OwnSide } from '../../claims/volume-facts.ts';
 
 export type ReclaimDecision =
   /** its claim is gone, as far as the PV controller knows: look, then destroy */
