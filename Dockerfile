@@ -32,6 +32,9 @@ RUN set -eu; \
     rm -f /var/lib/dpkg/info/*python3*.prerm; \
     [ -z "$unused" ] || dpkg --purge --force-depends $unused; \
     rm -rf /usr/sbin/xfs_scrub* /usr/lib/python3* /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log; \
+    # for kubectl exec: the same program
+    printf '#!/bin/sh\nexec node /usr/lib/loam/loam.mjs "$@"\n' >/usr/local/bin/loam; \
+    chmod 755 /usr/local/bin/loam; \
     # nothing that is called has lost a library
     for tool in mkfs.ext4 mkfs.xfs xfs_io mkfs.btrfs losetup unshare; do "$tool" -V >/dev/null 2>&1 || "$tool" --version >/dev/null; done
 
