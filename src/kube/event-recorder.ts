@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../model/clock.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
+import { toldText } from '../model/told-text.ts';
 import { ApiError, isAlreadyExists, isNotFound } from './api-error.ts';
 import { backOffMs, pause } from './back-off.ts';
 import { apiVersionOf, type KindName } from './kinds.ts';
@@ -14,8 +15,6 @@ const mostRemembered = 1_024;
 const mostWaiting = 512;
 const tries = 4;
 const waits = { baseMs: 500, maxMs: 8_000 };
-/** as long as the newer Events API allows */
-const longestMessage = 1_024;
 
 interface EventRecorderOptions {
   readonly api: KubeApi;
@@ -123,7 +122,7 @@ export class EventRecorder implements EventSink {
       },
       type,
       reason,
-      message: message.length > longestMessage ? `${message.slice(0, longestMessage - 1)}…` : message,
+      message: toldText(message),
       source: { component, host },
       reportingComponent: component,
       reportingInstance: host,

@@ -1,8 +1,12 @@
 import { pino } from 'pino';
 import type { Log } from '../model/log.ts';
 
+/** Whoever writes a class or an annotation has its text told here, and shall not fill the node's disk with it. */
+const longestText = 4096;
+
 /** Bytes are bigint here and JSON knows none: numbers where they are safe, text beyond. */
 function plain(value: unknown): unknown {
+  if (typeof value === 'string' && value.length > longestText) return `${value.slice(0, longestText)}…`;
   if (typeof value !== 'bigint') return value;
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
 }

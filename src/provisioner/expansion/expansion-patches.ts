@@ -8,6 +8,7 @@ import {
 } from '../../claims/claim-conditions.ts';
 import { formatQuantity } from '../../model/quantity.ts';
 import { resizeConditions, type ResizeStatus, type Size } from './expansion-state.ts';
+import { toldText } from '../../model/told-text.ts';
 
 /** What is written of a growth, as JSON merge patches that hold only for the object as it was read. Undefined: it says so already. */
 type MergePatch = object | undefined;
@@ -47,10 +48,11 @@ export function beginningPatch(
 /** The driver has failed for good, for now (`infeasible` unset) or with this size. */
 export function failurePatch(
   claim: PersistentVolumeClaim,
-  message: string,
+  text: string,
   { isInfeasible }: { readonly isInfeasible: boolean },
   nowMs: number,
 ): MergePatch {
+  const message = toldText(text);
   const standing = standingConditions(claim, resizeConditions);
   const status: ResizeStatus = 'ControllerResizeInfeasible';
   const isSaid = standing.some(

@@ -2,6 +2,7 @@ import type { KubeApi, Patch } from '../../kube/kube-api.ts';
 import type { VolumeSnapshotContent } from '../../kube/objects.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { DriverSnapshot } from '../../model/csi-driver.ts';
+import { toldText } from '../../model/told-text.ts';
 import type { Consistency } from '../../model/volume.ts';
 import { nodeLabel } from '../../claims/annotations.ts';
 import { isMarkedCreating } from './content-facts.ts';
@@ -84,9 +85,10 @@ export class ContentWrites {
   /** Why there is no snapshot yet. The same text again is no news. */
   async saveError(
     content: VolumeSnapshotContent,
-    message: string,
+    text: string,
     signal: AbortSignal,
   ): Promise<VolumeSnapshotContent> {
+    const message = toldText(text);
     if (content.status?.error?.message === message) return content;
     const error = { time: new Date(this.#clock.nowMs()).toISOString(), message };
     return this.#status(content, { readyToUse: false, error }, signal);
