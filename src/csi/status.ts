@@ -26,7 +26,8 @@ export function wireStatus(error: unknown, signal?: AbortSignal): WireStatus {
 
 function statusOf(name: StatusCode, message: string): WireStatus {
   const details = message.length > maxDetails ? `${message.slice(0, maxDetails)}…` : message;
-  return { name, code: status[name], details };
+  // half of a character, also one that the cut has made, cannot be sent: grpc-js throws, and the caller would wait for ever
+  return { name, code: status[name], details: details.toWellFormed() };
 }
 
 /** Our name of a number on the wire; undefined for OK and for numbers that gRPC does not know. */

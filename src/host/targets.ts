@@ -5,6 +5,7 @@ import { isAtOrBelow, mountAt, readMounts } from './mountinfo.ts';
 import { absentAsUndefined, canonicalTarget, isErrno } from './mounts.ts';
 
 const pathMax = 4096;
+const nameMax = 255;
 
 /**
  * Whether a path that came from outside can be a mount target at all, by its text.
@@ -22,6 +23,8 @@ function faultOf(path: string): string | undefined {
   if (path.includes('\0')) return 'holds a NUL byte';
   if (path.split('/').includes('..')) return 'holds ".."';
   if (Buffer.byteLength(path) >= pathMax) return `is longer than ${pathMax - 1} bytes`;
+  if (path.split('/').some((name) => Buffer.byteLength(name) > nameMax))
+    return `has a name of more than ${nameMax} bytes`;
   return posix.normalize(path) === '/' ? 'is the root directory' : undefined;
 }
 

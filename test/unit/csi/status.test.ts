@@ -26,6 +26,14 @@ describe('the status of an error', () => {
     expect(wireStatus(new Error('killed'), AbortSignal.abort()).name).toBe('INTERNAL');
   });
 
+  it('can be sent whatever it quotes, and wherever it is cut', () => {
+    for (const message of ['half \ud800', `${'x'.repeat(2047)}😀`, '\udc00/..', 'line\nbreak\0']) {
+      const { details } = wireStatus(new StorageError('busy', message));
+      // as grpc-js does; a throw there leaves the caller waiting
+      expect(() => encodeURI(details)).not.toThrow();
+    }
+  });
+
   it('has a name for every number of gRPC but OK, and back', () => {
     const numbers = Object.values(status).filter((value) => typeof value === 'number');
     for (const code of numbers.filter((code) => code !== status.OK)) {
