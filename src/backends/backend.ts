@@ -50,6 +50,8 @@ export interface CopySource {
 export interface CopyWish {
   /** a copy that mixes several moments will do where nothing better can be had */
   readonly allowsLoose: boolean;
+  /** nothing may be put into the target before this resolves, as its intent is written meanwhile; unset: at once */
+  readonly mayBegin?: Promise<unknown>;
   /** told now and then, where the copying takes long */
   readonly onProgress?: (copiedBytes: bigint) => void;
 }

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import { StorageError } from '../model/errors.ts';
 import type { FsType } from '../model/volume.ts';
+import { renewExt4InPlace } from './ext4-uuid.ts';
 import { attach, detach } from './loop-devices.ts';
 import { runInPrivateMount } from './private-mount.ts';
 import { CommandError, run } from './run.ts';
@@ -34,6 +35,7 @@ async function renewExt4(path: string, needsReplay: boolean, signal: AbortSignal
       if (!(error instanceof CommandError) || error.exitCode !== 1) throw error;
     });
   }
+  if (await renewExt4InPlace(path)) return;
   try {
     // the checksums were made with the old uuid; noted as their seed they stay right, and are not all written anew
     await run('tune2fs', ['-O', 'metadata_csum_seed', '-U', 'random', path], { signal });

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { messageOf, StorageError } from '../model/errors.ts';
 import { CommandError, run } from './run.ts';
 
@@ -10,6 +10,8 @@ export interface FreezeOptions {
   readonly freezeWithinMs?: number;
   /** how long it may stay frozen, after which the holder thaws it by itself; 10 s unless told */
   readonly holdWithinMs?: number;
+  /** what follows the work and need not be waited for by the writers: done while it thaws */
+  readonly afterwards?: () => Promise<void>;
 }
 
 // Where much is dirty it is written once before the freeze, so that little is left to be written while everybody waits. The end of its
@@ -28,7 +30,8 @@ fsfreeze --unfreeze "$1" || exit 4
  * would find after it had been unmounted. A process in a session of its own holds the freeze and thaws when its input ends, so that
  * whatever ends us (kill -9, of our process group too) leaves nobody waiting.
  *
- * @returns what the work returned; it was frozen from before the work began until after it ended
+ * @returns what the work returned; it was frozen from before the work began until after it ended. Nothing may be made of what was done
+ *   before this is told
  * @throws StorageError 'host-failure' when it cannot be frozen, or not in time; it is thawed, or thaws as soon as it can
  */
 export async function whileFrozen<T>(
@@ -36,10 +39,10 @@ export async function whileFrozen<T>(
   work: () => Promise<T>,
   options: FreezeOptions,
 ): Promise<{ readonly result: T; readonly frozenMs: number }> {
-  const { signal, freezeWithinMs = 5000, holdWithinMs = 10_000 } = options;
+  const { signal, freezeWithinMs = 5000, holdWithinMs = 10_000, afterwards } = options;
   signal.throwIfAborted();
   const hold = (holdWithinMs / 1000).toString();
-  const first = (await unwrittenBytes()) > littleBytes ? 'sync' : '';
+  const first = unwrittenBytes() > littleBytes ? 'sync' : '';
   const child = spawn('sh', ['-c', holder, 'sh', mountPath, hold, first], {
     detached: true,
     env: commandEnvironment(),
@@ -57,15 +60,17 @@ export async function whileFrozen<T>(
     throw error;
   }
   const startMs = performance.now();
-  let code: number | undefined;
+  const thawed = ended.then((code) => ({ code, frozenMs: performance.now() - startMs }));
   let result: T;
   try {
     result = await work();
+    child.stdin.end();
+    await afterwards?.();
   } finally {
     child.stdin.end();
-    code = await ended;
+    await thawed;
   }
-  const frozenMs = performance.now() - startMs;
+  const { code, frozenMs } = await thawed;
   if (code === 0) return { result, frozenMs };
   await ensureThawed([mountPath], AbortSignal.timeout(30_000));
   throw failure(
@@ -79,9 +84,9 @@ export async function whileFrozen<T>(
 /** Written in some hundredths of a second by any disk. */
 const littleBytes = 16n << 20n;
 
-/** What this whole node has yet to write: more than any one file system has. */
-async function unwrittenBytes(): Promise<bigint> {
-  const text = await readFile('/proc/meminfo', 'utf8');
+/** What this whole node has yet to write: more than any one file system has. Read at once, since /proc never waits for a disk. */
+function unwrittenBytes(): bigint {
+  const text = readFileSync('/proc/meminfo', 'utf8');
   const kibibytes = [...text.matchAll(/^(?:Dirty|Writeback): +(\d+) kB$/gm)].map((row) =>
     BigInt(row[1] ?? 0),
   );

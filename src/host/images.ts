@@ -110,13 +110,13 @@ export function outOfSpace(path: string, sizeBytes: bigint, cause?: unknown): St
 
 /** Gives a finished image its name, on disk when it resolves: from then on an image of that name is whole. */
 export async function installImage(temporaryPath: string, path: string): Promise<void> {
-  await nameImage(temporaryPath, path);
+  await syncPath(temporaryPath);
+  await rename(temporaryPath, path);
   await syncPath(dirname(path));
 }
 
-/** The same, where the caller syncs the directory anyway: until then the name may be lost again, but never leads to less. */
+/** Gives an image that is on disk its name. Where the directory is not synced after it, the name may be lost again, but never leads to less. */
 export async function nameImage(temporaryPath: string, path: string): Promise<void> {
-  await syncPath(temporaryPath);
   await rename(temporaryPath, path);
 }
 
@@ -134,8 +134,8 @@ export async function wantsSpace(directory: string, neededBytes: bigint): Promis
   return bavail * bsize < neededBytes;
 }
 
-/** Writes a file or a directory through to the disk. */
-async function syncPath(path: string): Promise<void> {
+/** Writes a file or a directory through to the disk, as before `nameImage`. */
+export async function syncPath(path: string): Promise<void> {
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     await file.sync();

@@ -10,6 +10,7 @@ import { candidatesFor, choosePlacement, readDisks } from './place-volume.ts';
 import { readCreateRequest, type WantedVolume } from './plan-volume.ts';
 import type { Pool } from './pools/pool.ts';
 import type { InlineOwner, VolumeRecord } from './records/record.ts';
+import { refuseRecycling } from './refuse-recycling.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 import { driverVolumeOf } from './volume-context.ts';
 
@@ -81,6 +82,7 @@ async function settleExisting(
       await undoMaking(environment, pool, record);
       continue;
     }
+    refuseRecycling(record);
     const differing =
       record.name === wanted.name
         ? [...ownerDifferences(inline, record.inline), ...differences(wanted, record, pool.name)]
@@ -111,8 +113,9 @@ async function makeEmpty(
   });
   const intent = reserveVolume(environment, wanted, placement, inline);
   const { pool } = placement;
-  const fill: Fill = async (...how) => {
-    await backendOf(environment, intent.spec.backend).create(...how);
+  const fill: Fill = async (place, spec, how, mayBegin) => {
+    await mayBegin;
+    await backendOf(environment, spec.backend).create(place, spec, how);
     return {};
   };
   return { pool, record: await makeOrUndo(environment, pool, intent, fill, call) };

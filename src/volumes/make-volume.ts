@@ -7,17 +7,23 @@ import type { Placement } from './place-volume.ts';
 import type { WantedVolume } from './plan-volume.ts';
 import type { Pool } from './pools/pool.ts';
 import type { InlineOwner, VolumeRecord } from './records/record.ts';
+import { settleAll } from './settle-all.ts';
 import { undoVolume } from './trash/undo-volume.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
 
 /** Undoing goes on after the caller went away, but not for ever. */
 const undoTimeoutMs = 60_000;
 
-/** Gives a volume its first data, in its own directory. */
+/**
+ * Gives a volume its first data, in its own directory.
+ *
+ * @param mayBegin resolves when the intent is written: nothing may be put there before
+ */
 export type Fill = (
   place: VolumePlace,
   spec: VolumeSpec,
   call: CallContext,
+  mayBegin: Promise<void>,
 ) => Promise<{ readonly consistency?: Consistency }>;
 
 /** Counts a volume as promised. In memory, at once. */
@@ -112,28 +118,24 @@ async function writeVolume(
   const { id } = intent.spec;
   try {
     await reached?.('reserved', id);
-    await pool.records.writeIntent(directory, intent);
-    await reached?.('intent', id);
-    const filling = fill(pool.place(id), intent.spec, call);
+    // a copy is not begun before its directory is on the disk; elsewhere that shares what the record's flush costs
+    const isCopy = intent.source !== undefined;
+    const writing = [pool.records.writeIntent(directory, intent), ...(isCopy ? [pool.volumes.sync()] : [])];
+    const intended = settleAll(writing).then(() => reached?.('intent', id));
+    const filling = fill(pool.place(id), intent.spec, call, intended);
     // for people, and put right by the next start where the commit does not follow
-    await allSettledOrThrow([filling, pool.claimLinks.add(intent)]);
+    const linking = intended.then(() => pool.claimLinks.add(intent));
+    await settleAll([linking, filling]);
     const filled = await filling;
     await reached?.('data', id);
     const record: VolumeRecord = { ...intent, ...filled, state: 'ready' };
     // flushed together, so that they share what a flush costs: the directory's, after the record, covers the data in it, too
-    await allSettledOrThrow([pool.records.write(directory, record), pool.volumes.sync()]);
+    await settleAll([pool.records.write(directory, record), ...(isCopy ? [] : [pool.volumes.sync()])]);
     pool.records.put(record);
     await reached?.('commit', id);
     return record;
   } finally {
     await directory.close();
-  }
-}
-
-/** All of them have ended when it throws the first failure: undoing must not race with what is still being made. */
-async function allSettledOrThrow(works: readonly Promise<unknown>[]): Promise<void> {
-  for (const result of await Promise.allSettled(works)) {
-    if (result.status === 'rejected') throw result.reason;
   }
 }
 

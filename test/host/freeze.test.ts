@@ -59,6 +59,29 @@ describe.skipIf(why !== '')(`a frozen file system${why}`, () => {
     expect(await ensureThawed([mountPath], signal)).toEqual([]);
   });
 
+  it('is thawed while what follows the work is done, and both have ended when that is told', async () => {
+    let writer: ChildProcess | undefined;
+    const done: string[] = [];
+    const work = async () => {
+      writer = startWriter();
+      await expect.poll(waits(startWriter()), { timeout: 5000, interval: 5 }).toBe(true);
+      done.push('work');
+    };
+    const afterwards = async () => {
+      if (writer !== undefined) await gone(writer);
+      done.push('afterwards');
+    };
+    await whileFrozen(mountPath, work, { signal, afterwards });
+    expect(done).toEqual(['work', 'afterwards']);
+    const failing = whileFrozen(mountPath, work, {
+      signal,
+      afterwards: () => Promise.reject(new Error('no')),
+    });
+    await expect(failing).rejects.toThrow('no');
+    expect(holders(mountPath)).toEqual([]);
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
   it('is thawed when the work fails', async () => {
     const work = () => Promise.reject(new Error('no'));
     await expect(whileFrozen(mountPath, work, { signal })).rejects.toThrow('no');

@@ -1,9 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   appendFileSync,
   closeSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readFileSync,
   readdirSync,
@@ -22,6 +23,48 @@ import { ImageLab, live, MiB, quiet, strict, whyNoImageLab } from '../support/im
 describe.skipIf(whyNoImageLab !== '')(`copies of loopback volumes${whyNoImageLab}`, () => {
   let lab: ImageLab;
   afterEach(() => lab.clear());
+
+  it('put nothing on the disk before their intent is there, and freeze nobody for one that fails', async () => {
+    lab = ImageLab.make('xfs');
+    const volume = await lab.start('ext4');
+    const { place, call } = lab.like(volume);
+    const mayBegin = Promise.withResolvers<void>();
+    const wish = { ...strict, mayBegin: mayBegin.promise };
+    const making = lab.backend.capture(live(volume), place, wish, call);
+    await expect.poll(() => isFrozen(volume.stagingPath), { timeout: 5000, interval: 5 }).toBe(true);
+    expect(readdirSync(place.path)).toEqual([]);
+    mayBegin.resolve();
+    expect(await making).toEqual({ consistency: 'frozen' });
+    expect(readdirSync(place.path)).toEqual(['image']);
+    const other = lab.like(volume);
+    const noIntent = Promise.reject(new Error('no intent'));
+    noIntent.catch(() => {});
+    const failing = { ...strict, mayBegin: noIntent };
+    await expect(lab.backend.capture(live(volume), other.place, failing, call)).rejects.toThrow('no intent');
+    expect(readdirSync(other.place.path)).toEqual([]);
+    writeFileSync(join(volume.stagingPath, 'after'), 'x');
+    await lab.end(volume);
+  });
+
+  it('are made of their source, though a device of that name is mounted that is another image', async () => {
+    lab = ImageLab.make('xfs');
+    const volume = lab.plan('ext4');
+    await volume.create();
+    const folder = lab.pool.at(`elsewhere/${volume.spec.id}`);
+    const mounted = lab.pool.at('elsewhere/mounted');
+    mkdirSync(folder, { recursive: true });
+    mkdirSync(mounted);
+    execFileSync('cp', [volume.dataPath, join(folder, 'image')]);
+    execFileSync('mount', ['-o', 'loop', join(folder, 'image'), mounted]);
+    try {
+      const { snapshot, consistency } = await lab.snapshot(live(volume));
+      expect(consistency).toBe('quiet');
+      expect(readFileSync(snapshot.dataPath).equals(readFileSync(volume.dataPath))).toBe(true);
+      writeFileSync(join(mounted, 'after'), 'x');
+    } finally {
+      execFileSync('umount', [mounted]);
+    }
+  });
 
   describe.each([
     ['xfs', 'ext4'],
@@ -222,4 +265,11 @@ function whatCheckSays(fsType: FsType, image: string): string {
   } catch (error) {
     return String(error);
   }
+}
+
+/** Asked by freezing it: a file system is frozen once. */
+function isFrozen(path: string): boolean {
+  const { status, stderr } = spawnSync('fsfreeze', ['--freeze', path], { encoding: 'utf8' });
+  if (status === 0) execFileSync('fsfreeze', ['--unfreeze', path]);
+  return status !== 0 && /busy/i.test(stderr);
 }

@@ -201,6 +201,7 @@ export class FakeBackend implements Backend {
       throw new StorageError('not-consistent', `volume ${source.spec.id} is in use; stop its pod`);
     }
     const data = dataOf(target, source.spec);
+    await wish.mayBegin;
     await writeFile(`${data}.half`, 'half');
     await this.duringCopy(source, wish, call);
     await cp(dataOf(source.place, source.spec), data, { recursive: true });

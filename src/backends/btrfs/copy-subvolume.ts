@@ -18,7 +18,7 @@ import { openData, type VolumeData } from './volume-data.ts';
 
 export interface CopyOptions {
   readonly readonly: boolean;
-  readonly wish: Pick<CopyWish, 'allowsLoose'>;
+  readonly wish: Pick<CopyWish, 'allowsLoose' | 'mayBegin'>;
   readonly signal: AbortSignal;
   /** the last thing before the copy gets its name */
   readonly finish?: (parent: Directory, copy: Directory) => Promise<void>;
@@ -41,6 +41,7 @@ export async function copySubvolume(
     const nested = await nestedSubvolumes(data.directory, data.id, signal);
     const consistency = consistencyOf(source, nested);
     if (consistency === 'loose' && !options.wish.allowsLoose) throw severalMoments(source, nested.length);
+    await options.wish.mayBegin;
     await finishUnder(target, signal, (parent) => copyInto(parent, data, nested, options));
     return consistency;
   });

@@ -34,6 +34,7 @@ export async function copyDirectory(
   options: CopyOptions,
 ): Promise<{ readonly consistency: Consistency }> {
   if (source.isLive && !options.wish.allowsLoose) throw notConsistent(source);
+  await options.wish.mayBegin;
   return whileOpen(Directory.open(place.path), async (to) => {
     if (await to.exists(dataName)) return { consistency: 'loose' };
     const removal = { signal: options.signal, pace: unlimitedPace };

@@ -10,6 +10,7 @@ import {
   imageFailure,
   imageSize,
   nameImage,
+  syncPath,
   verifyAllocated,
 } from '../../host/images.ts';
 import { detach, devicesOf, flushDevice } from '../../host/loop-devices.ts';
@@ -20,7 +21,7 @@ import type { CallContext } from '../../model/csi-driver.ts';
 import type { Consistency, VolumeSpec } from '../../model/volume.ts';
 import type { CopySource, CopyWish, VolumePlace } from '../backend.ts';
 import { fsTypeOf, imagePathOf, unfinishedPathOf, verifyImage } from './create-image.ts';
-import { heldDevices, mountedElsewhere, type HeldDevice } from './holders.ts';
+import { heldDevices, likelyDevice, mountedElsewhere, type HeldDevice } from './holders.ts';
 
 /** Makes a snapshot's image: the source's, byte for byte, as of one moment; its journal may have to be replayed. */
 export async function captureImage(
@@ -31,10 +32,16 @@ export async function captureImage(
 ): Promise<{ readonly consistency: Consistency }> {
   const path = imagePathOf(target);
   return inTemporary(path, source.spec.sizeBytes, call.signal, async (temporaryPath) => {
-    const consistency = await copyMoment(source, temporaryPath, wish, call.signal);
+    const finish = () => syncPath(temporaryPath);
+    const consistency = await copyMoment(source, temporaryPath, { ...wish, finish }, call.signal);
     await nameImage(temporaryPath, path);
     return { consistency };
   });
+}
+
+/** A wish, and what is done to the copy before it gets its name. */
+interface MomentWish extends CopyWish {
+  readonly finish: () => Promise<void>;
 }
 
 /** Makes a volume's image of another's, or of a snapshot's: with a uuid of its own, at least as large. */
@@ -54,17 +61,17 @@ export async function createImageFrom(
   }
   requireSameShape(source.spec, spec);
   return inTemporary(path, spec.sizeBytes, signal, async (temporaryPath) => {
-    const consistency =
-      spec.provisioning === 'thick'
-        ? await copyThick(source, temporaryPath, { spec, wish, signal })
-        : await copyMoment(source, temporaryPath, wish, signal);
-    if (spec.accessType === 'mount') await renewUuid(temporaryPath, fsTypeOf(spec), signal);
-    await extendImage(temporaryPath, {
-      sizeBytes: spec.sizeBytes,
-      thick: spec.provisioning === 'thick',
-      signal,
-    });
-    await verifyImage(temporaryPath, await imageSize(temporaryPath), spec);
+    const thick = spec.provisioning === 'thick';
+    const finish = async (): Promise<void> => {
+      if (spec.accessType === 'mount') await renewUuid(temporaryPath, fsTypeOf(spec), signal);
+      await extendImage(temporaryPath, { sizeBytes: spec.sizeBytes, thick, signal });
+      await verifyImage(temporaryPath, await imageSize(temporaryPath), spec);
+      await syncPath(temporaryPath);
+    };
+    const consistency = thick
+      ? await copyThick(source, temporaryPath, { spec, wish, signal })
+      : await copyMoment(source, temporaryPath, { ...wish, finish }, signal);
+    if (thick) await finish();
     await nameImage(temporaryPath, path);
     return { consistency };
   });
@@ -124,11 +131,13 @@ async function copyThick(
   }: { readonly spec: VolumeSpec; readonly wish: CopyWish; readonly signal: AbortSignal },
 ): Promise<Consistency> {
   const isShared = await canReflink(dirname(targetPath));
+  await wish.mayBegin;
   const momentPath = momentOf(targetPath);
   if (!isShared) await requireQuiet(source, signal);
   await createImage(targetPath, { sizeBytes: spec.sizeBytes, thick: true, signal });
   if (!isShared) return copyQuiet(source, targetPath, wish, signal);
-  const consistency = await copyMoment(source, momentPath, wish, signal);
+  const finish = () => Promise.resolve();
+  const consistency = await copyMoment(source, momentPath, { ...wish, finish }, signal);
   await copyInto(momentPath, targetPath, { ...wish, signal });
   await discardImage(momentPath);
   await verifyAllocated(targetPath, spec.sizeBytes);
@@ -139,7 +148,7 @@ async function copyThick(
 async function copyMoment(
   source: CopySource,
   targetPath: string,
-  wish: CopyWish,
+  wish: MomentWish,
   signal: AbortSignal,
 ): Promise<Consistency> {
   const image = imagePathOf(source.place);
@@ -147,25 +156,81 @@ async function copyMoment(
   await verifyImage(image, sizeBytes, source.spec);
   if (!(await canReflink(dirname(targetPath)))) {
     await requireQuiet(source, signal);
+    await wish.mayBegin;
     await createImage(targetPath, { sizeBytes: sizeBytes ?? source.spec.sizeBytes, thick: false, signal });
-    return copyQuiet(source, targetPath, wish, signal);
+    const consistency = await copyQuiet(source, targetPath, wish, signal);
+    await wish.finish();
+    return consistency;
   }
-  const held = await heldDevices(source.place, signal);
-  const reflink = () => reflinkFile(image, targetPath, signal);
-  const writable = held.filter(isWritable);
+  const reflink = async (): Promise<void> => {
+    await wish.mayBegin;
+    await reflinkFile(image, targetPath, signal);
+  };
+  return shareMoment(source, reflink, wish.finish, signal);
+}
+
+/** Has the blocks shared while nobody writes: its file system is frozen where it is mounted, and thaws while the copy is finished. */
+async function shareMoment(
+  source: CopySource,
+  reflink: () => Promise<void>,
+  finish: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<Consistency> {
+  if (await shareWhereLikely(source, reflink, finish, signal)) return 'frozen';
+  const writable = (await heldDevices(source.place, signal)).filter(isWritable);
   if (writable.length === 0) {
     await reflink();
+    await finish();
     return 'quiet';
   }
   const mount = await mountToFreeze(source, writable);
   if (mount !== undefined) {
-    await whileFrozen(mount, reflink, { signal });
+    await whileFrozen(mount, reflink, { signal, afterwards: finish });
     return 'frozen';
   }
   // what was synced by whoever writes to the device is on it; the rest may be on it too, as after a power cut
   for (const { device } of writable) await flushDevice(device.path);
   await reflink();
+  await finish();
   return 'atomic';
+}
+
+/**
+ * Freezes what is the source's by all appearance, and has the kernel asked meanwhile whether it is: a freeze waits for everybody who
+ * uses the file system to have heard of it, which takes longer than all the rest.
+ *
+ * @returns whether it was, and the copy is finished; else nothing was done
+ */
+async function shareWhereLikely(
+  source: CopySource,
+  reflink: () => Promise<void>,
+  finish: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const likely = await likelyDevice(source.place);
+  if (likely === undefined || !isWritable(likely)) return false;
+  const path = reachableOf(await readMounts(), likely.mounts)?.mountPoint;
+  if (path === undefined) return false;
+  let looking: Promise<boolean> | undefined;
+  const isSource = (): Promise<boolean> => {
+    looking ??= heldDevices(source.place, signal)
+      .then((held) => mountToFreeze(source, held.filter(isWritable)))
+      .then((mount) => mount === path);
+    return looking;
+  };
+  let isShared = false;
+  const share = async (): Promise<void> => {
+    if (!(await isSource())) return;
+    await reflink();
+    isShared = true;
+  };
+  const afterwards = async (): Promise<void> => (isShared ? finish() : undefined);
+  const sharing = whileFrozen(path, share, { signal, afterwards });
+  const [outcome, found] = await Promise.allSettled([sharing, isSource()]);
+  if (outcome.status === 'fulfilled') return isShared;
+  // another's that cannot be frozen is nothing to us
+  if (found.status === 'fulfilled' && !found.value) return false;
+  throw outcome.reason;
 }
 
 function isWritable({ device, mounts }: HeldDevice): boolean {

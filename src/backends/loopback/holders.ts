@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { attachedDevices, devicesOf, type LoopDevice } from '../../host/loop-devices.ts';
+import { attachedDevices, devicesOf, isCandidate, type LoopDevice } from '../../host/loop-devices.ts';
 import { mountsInOtherNamespaces } from '../../host/mount-namespaces.ts';
 import { readMounts, type Mount } from '../../host/mountinfo.ts';
 import { isMountOf } from '../../host/mounts.ts';
@@ -25,6 +25,14 @@ export async function heldDevices(place: VolumePlace, signal: AbortSignal): Prom
     mounts: mounts.filter((mount) => isMountOf(mount, device)),
     nodeMounts: mounts.filter((mount) => isNodeMount(mount, device)),
   }));
+}
+
+/** The one device that is the volume's as far as its name in sysfs tells, at once; `heldDevices` tells for sure. */
+export async function likelyDevice(place: VolumePlace): Promise<HeldDevice | undefined> {
+  const [device, other] = attachedDevices().filter((one) => isCandidate(one.backingFile, imagePathOf(place)));
+  if (device === undefined || other !== undefined) return undefined;
+  const mounts = (await readMounts()).filter((mount) => isMountOf(mount, device));
+  return { device, mounts, nodeMounts: [] };
 }
 
 /** A bind mount of `/dev/loopN`: its file system is the one that /dev is. */

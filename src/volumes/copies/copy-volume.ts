@@ -112,11 +112,9 @@ function beginJob(environment: VolumeEnvironment, copy: Copy, pool: Pool, intent
 
 function fillOf(copy: Copy, onProgress?: (copiedBytes: bigint) => void): Fill {
   const { wanted, source, backend } = copy;
-  const wish = {
-    allowsLoose: wanted.parameters.consistency === 'accept',
-    ...(onProgress === undefined ? {} : { onProgress }),
-  };
-  return async (place, spec, call) => {
+  const allowsLoose = wanted.parameters.consistency === 'accept';
+  return async (place, spec, call, mayBegin) => {
+    const wish = { allowsLoose, mayBegin, ...(onProgress === undefined ? {} : { onProgress }) };
     const { consistency } = await backend.createFrom(source, place, spec, wish, call);
     if (copy.mayShare) noteSharing(copy, spec);
     return { consistency };

@@ -2,6 +2,7 @@ import type { CopyWish } from '../../backends/backend.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { SnapshotPlan } from './plan-snapshot.ts';
+import { settleAll } from '../settle-all.ts';
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 
@@ -32,9 +33,11 @@ export async function writeSnapshot(
   }
   try {
     await reached?.('reserved', id);
-    await pool.snapshotRecords.write(directory, intent);
-    await reached?.('intent', id);
-    const { consistency } = await backend.capture(source, target, wish, call);
+    const intended = [pool.snapshotRecords.write(directory, intent), pool.snapshots.sync()];
+    const mayBegin = settleAll(intended).then(() => reached?.('intent', id));
+    const capturing = backend.capture(source, target, { ...wish, mayBegin }, call);
+    await settleAll([mayBegin, capturing]);
+    const { consistency } = await capturing;
     await reached?.('data', id);
     const writtenBytes = (await backend.writtenBytes?.(target, spec)) ?? intent.writtenBytes;
     const record: SnapshotRecord = {
@@ -44,8 +47,8 @@ export async function writeSnapshot(
       writtenBytes,
       addedBytes: isInstant ? intent.addedBytes : writtenBytes,
     };
-    // flushed together: the directory's flush, after the record, covers the data in it, too
-    await Promise.all([pool.snapshotRecords.write(directory, record), pool.snapshots.sync()]);
+    // the directory's flush, after the record, covers the data in it, too
+    await pool.snapshotRecords.write(directory, record);
     pool.snapshotRecords.put(record);
     await reached?.('commit', id);
     return record;
