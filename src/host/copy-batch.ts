@@ -3,6 +3,7 @@ import { link, lstat, open, rename, type FileHandle } from 'node:fs/promises';
 import { descriptorPath, descriptorPathForCommands } from './descriptor.ts';
 import { applyAttributes, readXattrs, type DirectoryAttributes } from './directory-attributes.ts';
 import type { Directory } from './directory.ts';
+import { inLanes } from './lanes.ts';
 import { isErrno } from './mounts.ts';
 import type { PinnedEntry } from './pinned-file.ts';
 import { run } from './run.ts';
@@ -21,6 +22,8 @@ interface Finished {
   readonly attributes: DirectoryAttributes;
 }
 
+/** Of libuv's four threads two stay free for everybody else's file work. */
+const lanes = 2;
 const maximumFiles = 128;
 const maximumDirectories = 64;
 /** So that progress is told and a stop is heard between files. */
@@ -117,8 +120,11 @@ export class CopyBatch {
   async #copyFiles(): Promise<void> {
     const fds = this.#jobs.flatMap(({ entry }) => (entry === undefined ? [] : [entry.handle.fd]));
     if (fds.length > 0) await this.#runCopy(fds);
-    for (const job of this.#jobs) await this.#place(job);
-    for (const job of this.#jobs.splice(0)) await closeJob(job);
+    // names of one file go one after another, the first of them first
+    const isAlone = ({ linkKey }: FileJob): boolean => linkKey === undefined;
+    await inLanes(this.#jobs.filter(isAlone), lanes, (job) => this.#place(job));
+    for (const job of this.#jobs) if (!isAlone(job)) await this.#place(job);
+    await inLanes(this.#jobs.splice(0), lanes, closeJob);
   }
 
   async #runCopy(fds: readonly number[]): Promise<void> {

@@ -38,6 +38,21 @@ describe.skipIf(why !== '')(`the limit of a btrfs volume${why}`, () => {
     expect(fill(join(volume.path, 'other'), size / 2).stoppedBy).toBeUndefined();
   });
 
+  it('tells the size where a growth was cut short before its record, and not where subvolumes inside have a share', async () => {
+    await using lab = new BtrfsLab();
+    const volume = await lab.make(sizeBytes);
+    const sizeOf = () => lab.backend.sizeOf(volume.place, volume.spec);
+    expect(await sizeOf()).toBeUndefined();
+    await lab.backend.grow(volume.place, { ...volume.spec, sizeBytes: 2n * sizeBytes }, lab.call);
+    expect(await sizeOf()).toBe(2n * sizeBytes);
+    expect(await lab.backend.sizeOf(volume.place, { ...volume.spec, limit: 'advisory' })).toBeUndefined();
+    await using other = new BtrfsLab();
+    const split = await other.make(sizeBytes);
+    other.btrfs('subvolume', 'create', join(split.path, 'inside'));
+    await other.backend.grow(split.place, { ...split.spec, sizeBytes: 2n * sizeBytes }, other.call);
+    expect(await other.backend.sizeOf(split.place, split.spec)).toBeUndefined();
+  });
+
   it('counts a sparse file by its blocks, hard links once, and what is deleted but open', async () => {
     await using lab = new BtrfsLab();
     const volume = await lab.make(sizeBytes);

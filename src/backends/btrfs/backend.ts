@@ -13,11 +13,12 @@ import {
   type VolumePlace,
 } from '../backend.ts';
 import { MountedDirectory } from '../mounted-directory.ts';
+import { refuseBlock } from '../refuse-block.ts';
 import { faultOfVolume } from './condition.ts';
 import { copySubvolume } from './copy-subvolume.ts';
 import { createSubvolume, limitUnfinished } from './create-subvolume.ts';
 import { discardSubvolumes } from './discard-subvolumes.ts';
-import { fileSystemOf, holdLimit, restoreLimit } from './hold-limit.ts';
+import { fileSystemOf, heldSize, holdLimit, restoreLimit } from './hold-limit.ts';
 import { missing } from './missing.ts';
 import { probeSubvolumes } from './probe.ts';
 import { subvolumeEntries, unsharedBytesOf, writtenBytesOf } from './usage.ts';
@@ -47,7 +48,7 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
   }
 
   async create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void> {
-    requireMount(spec);
+    refuseBlock(spec, 'a subvolume');
     await createSubvolume(place, spec, call.signal);
   }
 
@@ -102,7 +103,7 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
     wish: CopyWish,
     call: CallContext,
   ): Promise<{ readonly consistency: Consistency }> {
-    requireMount(spec);
+    refuseBlock(spec, 'a subvolume');
     const { signal } = call;
     if (spec.limit === 'enforced') await requireFullCounting(place, spec, signal);
     const consistency = await copySubvolume(source, place, {
@@ -112,6 +113,14 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
       finish: (parent, copy) => limitUnfinished(parent, copy, spec, signal),
     });
     return { consistency };
+  }
+
+  async sizeOf(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined> {
+    if (spec.limit !== 'enforced') return undefined;
+    const signal = AbortSignal.timeout(30_000);
+    return whileOpen(openData(place, signal), async (data) =>
+      data === undefined ? undefined : heldSize(await fileSystemOf(place, signal), data, spec),
+    );
   }
 
   async writtenBytes(place: VolumePlace): Promise<bigint | undefined> {
@@ -136,14 +145,6 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
       await holdLimit(await fileSystemOf(place, signal), data, spec, signal);
     });
   }
-}
-
-function requireMount(spec: VolumeSpec): void {
-  if (spec.accessType === 'mount') return;
-  throw new StorageError(
-    'unsupported-capability',
-    'a subvolume cannot be a block volume; use backend: loopback',
-  );
 }
 
 /** Simple quota counts for a copy only what it writes itself: it could hold its source's bytes and its whole size beside. */

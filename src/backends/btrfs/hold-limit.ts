@@ -99,6 +99,24 @@ export function limitOf(
   return limitBytes < leastLimitBytes ? leastLimitBytes : limitBytes;
 }
 
+/** What the quota may count of its own beyond a limit, for metadata; growth is by more. */
+const slackBytes = 1n << 20n;
+
+/**
+ * The size that a volume is held to by its limit; undefined where that is not known. With subvolumes inside, the limit of each is what
+ * was left at some time; one that was squeezed to what it had may be a little above the size, which is no growth.
+ */
+export async function heldSize(
+  fileSystem: BtrfsFileSystem,
+  data: VolumeData,
+  { sizeBytes }: Pick<VolumeSpec, 'sizeBytes'>,
+): Promise<bigint | undefined> {
+  if (quotaState(fileSystem).mode === 'off') return undefined;
+  const limitBytes = qgroupOf(fileSystem, data.id)?.limitBytes;
+  if (limitBytes === undefined || limitBytes < sizeBytes + slackBytes) return undefined;
+  return (await mayHold(fileSystem, data)) ? undefined : limitBytes;
+}
+
 export function quotaIsOff({ mountPoint }: BtrfsFileSystem, what: string): StorageError {
   return new StorageError(
     'limit-not-enforced',

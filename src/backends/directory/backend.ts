@@ -20,10 +20,11 @@ import {
 import { fileSystemEntries } from '../file-system-entries.ts';
 import { MountedDirectory } from '../mounted-directory.ts';
 import { poolFault } from '../pool-fault.ts';
+import { refuseBlock } from '../refuse-block.ts';
 import { rootOwnerOf } from '../root-owner.ts';
 import { copyDirectory, unfinishedName } from './copy-directory.ts';
 import { probeDirectories } from './probe.ts';
-import { Projects, quotaFault } from './projects.ts';
+import { heldSize, Projects, quotaFault } from './projects.ts';
 
 /**
  * A volume is a directory of the pool's file system. Its size is held by a project quota where the pool has one and `limit` asks for it.
@@ -37,7 +38,7 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
   }
 
   async create(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<void> {
-    refuseBlock(spec);
+    refuseBlock(spec, 'a directory');
     await createRootDirectory(place.path, dataName, rootOwnerOf(spec), this.#limiting(spec, call));
   }
 
@@ -93,7 +94,7 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
     wish: CopyWish,
     call: CallContext,
   ): Promise<{ readonly consistency: Consistency }> {
-    refuseBlock(spec);
+    refuseBlock(spec, 'a directory');
     const { signal } = call;
     const prepare = this.#limiting(spec, call);
     const check = (path: string) => this.#projects.check(path, signal);
@@ -103,6 +104,10 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
       prepare,
       ...(spec.limit === 'enforced' ? { check } : {}),
     });
+  }
+
+  async sizeOf(place: VolumePlace, spec: VolumeSpec): Promise<bigint | undefined> {
+    return spec.limit === 'enforced' ? heldSize(place) : undefined;
   }
 
   /** What its quota counts; without one only who walks the tree knows. */
@@ -126,14 +131,6 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
     if (spec.limit !== 'enforced') return async () => {};
     return (path) => this.#projects.begin(path, spec.sizeBytes, call.signal);
   }
-}
-
-function refuseBlock(spec: VolumeSpec): void {
-  if (spec.accessType !== 'block') return;
-  throw new StorageError(
-    'unsupported-capability',
-    'a directory cannot be a block volume; use backend: loopback',
-  );
 }
 
 function missing(place: VolumePlace, spec: VolumeSpec): StorageError {

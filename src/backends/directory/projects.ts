@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { errorCode } from '../../host/descriptor.ts';
 import { kindAt } from '../../host/path-facts.ts';
 import {
   limitProject,
@@ -125,6 +126,18 @@ export async function quotaFault(place: VolumePlace, spec: VolumeSpec): Promise<
     `the quota of volume ${spec.id} is gone: ${formatBytes(totalBytes)} can be written to it and not ${formatBytes(spec.sizeBytes)}; ` +
     'mount the pool with the option prjquota'
   );
+}
+
+/** The size that a volume is held to; undefined where nothing holds it, or nothing is there. Two system calls. */
+export async function heldSize(place: VolumePlace): Promise<bigint | undefined> {
+  try {
+    const [own, around] = await Promise.all([shownSpace(join(place.path, dataName)), shownSpace(place.path)]);
+    // what is in no project shows what the directory around it shows
+    return own.totalBytes < around.totalBytes ? own.totalBytes : undefined;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 function isOurs(id: number | undefined): id is number {

@@ -134,6 +134,11 @@ async function grows(disk: QuotaDisk): Promise<void> {
   const larger = disk.spec('one', { sizeBytes: 30n * MiB });
   assert.deepEqual(await disk.backend.grow(place, larger, call), { isMountBehind: false });
   near(fill(join(place.path, 'data'), 40), 30n * MiB);
+  // as where a crash came between the limit and the record
+  assert.equal(await disk.backend.sizeOf(place, disk.spec('one')), 30n * MiB);
+  disk.unmount();
+  disk.mount('noquota');
+  assert.equal(await disk.backend.sizeOf(place, disk.spec('one')), undefined);
 }
 
 async function copies(disk: QuotaDisk): Promise<void> {
