@@ -43,6 +43,18 @@ export function readDataSource(claim: PersistentVolumeClaim): DataSource {
   return { kind: isSnapshot ? 'snapshot' : 'claim', namespace, name };
 }
 
+/** Whether a claim has no volume yet and is to be made of this. */
+export function isToBeMadeOf(claim: PersistentVolumeClaim, ref: SourceRef): boolean {
+  if (claim.status?.phase === 'Bound') return false;
+  const source = readDataSource(claim);
+  return (
+    source.kind === ref.kind &&
+    'name' in source &&
+    source.name === ref.name &&
+    source.namespace === ref.namespace
+  );
+}
+
 /** `snapshot shop/monday`, as messages name it. */
 export function describeSource({ kind, namespace, name }: SourceRef): string {
   return `${kind} ${namespace}/${name}`;

@@ -26,3 +26,9 @@ export function restMs(sinceMs: number, limitMs: number, nowMs: number): number 
   const lastedMs = nowMs - sinceMs;
   return lastedMs > limitMs ? 0 : Math.min(limitMs - lastedMs, limitMs) + 1;
 }
+
+/** Whether a trouble of the node has lasted for longer than the limit. */
+export function isAway(node: NodeState, absence: Absence, nowMs: number, limitMs: number): boolean {
+  const trouble = longestTrouble(node, absence, nowMs);
+  return trouble !== undefined && restMs(trouble.sinceMs, limitMs, nowMs) === 0;
+}

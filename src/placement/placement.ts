@@ -16,6 +16,8 @@ import { PlacementReconciler } from './placement-reconciler.ts';
 import { PlacementReports } from './placement-reports.ts';
 import { roomOf } from './room.ts';
 import { Survey } from './survey.ts';
+import { sweepSources } from './sweep-sources.ts';
+import { tellLostSources } from './tell-lost-sources.ts';
 import { isOpen, Watches } from './watches.ts';
 import { RoomWithdrawal } from './withdraw-room.ts';
 
@@ -23,6 +25,8 @@ const workers = 16;
 const backoff = { baseMs: 200, maxMs: 60_000 };
 const resyncMs = 15 * 60_000;
 const flushMs = 2_000;
+/** As external-provisioner's sweep of snapshots. */
+const sweepMs = 5 * 60_000;
 /** News of nodes come in crowds; the claims that wait for room are looked at once for each. */
 const newsMs = 250;
 
@@ -65,6 +69,7 @@ export class Placement {
   #toWake: Map<string, bigint> | 'all classes' | undefined;
   #cancelWake = (): void => {};
   #isRunning = false;
+  #sweep: Promise<void> | undefined;
 
   constructor(options: PlacementOptions) {
     this.#options = options;
@@ -119,8 +124,10 @@ export class Placement {
           this.#withdrawal.lookAtAll();
         }),
       );
+      this.#undo.push(every(this.#options.clock, sweepMs, () => this.#sweepNow(signal)));
       this.#options.log.info({ driver: this.#options.settings.driverName }, 'placement runs');
       await Promise.all([this.#queue.idle(), this.#labels?.idle(), this.#withdrawal.idle()]);
+      await this.#sweep;
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
@@ -133,6 +140,17 @@ export class Placement {
       const cancel = this.#options.clock.after(flushMs, () => late.abort());
       await this.#recorder.flush(late.signal).finally(cancel);
     }
+  }
+
+  /** What copies have left behind: one look at a time. */
+  #sweepNow(signal: AbortSignal): void {
+    if (this.#sweep !== undefined || signal.aborted) return;
+    const { settings } = this.#options;
+    const options = { ...this.#options, ...settings, watches: this.#watches, survey: this.#survey };
+    const telling = { ...options, events: this.#recorder };
+    this.#sweep = sweepSources(options, signal)
+      .then(() => tellLostSources(telling, signal))
+      .finally(() => (this.#sweep = undefined));
   }
 
   /** Whether it works on news and not on memories. */

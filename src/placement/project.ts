@@ -25,7 +25,7 @@ const claimAnnotations = [
 ];
 
 export function projectClaim({ metadata, spec, status }: PersistentVolumeClaim): PersistentVolumeClaim {
-  const kept = keptMeta(metadata, claimAnnotations);
+  const kept = { ...keptMeta(metadata, claimAnnotations), ...protectionOf(metadata) };
   const { storageClassName, volumeName } = spec;
   // nothing is ever asked of a bound one again
   if ((volumeName ?? '') !== '') return { metadata: kept, spec: { volumeName: volumeName ?? '' } };
@@ -53,6 +53,12 @@ export function projectClaim({ metadata, spec, status }: PersistentVolumeClaim):
     }),
     ...(phase === undefined ? {} : { status: { phase } }),
   };
+}
+
+/** Of a claim that is, or was, being cloned. */
+function protectionOf({ finalizers = [] }: ObjectMeta): Pick<ObjectMeta, 'finalizers'> {
+  const { cloningFinalizer } = annotations;
+  return finalizers.includes(cloningFinalizer) ? { finalizers: [cloningFinalizer] } : {};
 }
 
 export function projectVolume(volume: PersistentVolume): PersistentVolume {

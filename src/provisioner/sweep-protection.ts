@@ -4,7 +4,7 @@ import type { PersistentVolumeClaim, VolumeSnapshot } from '../kube/objects.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { cloningFinalizer, nodeLabel, restoringFinalizer } from '../claims/annotations.ts';
-import { describeSource, readDataSource, type SourceRef } from '../claims/data-source.ts';
+import { describeSource, isToBeMadeOf, type SourceRef } from '../claims/data-source.ts';
 import { isOnNode, type OwnSide } from '../claims/volume-facts.ts';
 import { isOutOfReach, type SourceProtection } from './protect-source.ts';
 import type { Watches } from './watches.ts';
@@ -90,11 +90,7 @@ async function leftSnapshots({ api, own }: SweepOptions, signal: AbortSignal): P
 
 /** Whether a claim that has no volume yet wants to be made of it, asked of the API server. */
 async function isWanted(api: KubeApi, ref: SourceRef, signal: AbortSignal): Promise<boolean> {
-  const wants = (claim: PersistentVolumeClaim): boolean => {
-    if (claim.status?.phase === 'Bound') return false;
-    const source = readDataSource(claim);
-    return source.kind === ref.kind && 'name' in source && source.name === ref.name;
-  };
+  const wants = (claim: PersistentVolumeClaim): boolean => isToBeMadeOf(claim, ref);
   const list = { namespace: ref.namespace, keep: wants };
   const { items } = await api.list('PersistentVolumeClaim', list, signal);
   return items.length > 0;
