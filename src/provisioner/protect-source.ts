@@ -3,7 +3,7 @@ import type { KubeApi, Patch } from '../kube/kube-api.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { ObjectMeta, PersistentVolumeClaim, VolumeSnapshot } from '../kube/objects.ts';
 import type { Clock } from '../model/clock.ts';
-import { messageOf } from '../model/errors.ts';
+import { messageOf, StorageError } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { cloningFinalizer, restoringFinalizer } from '../claims/annotations.ts';
 import { describeSource, type SourceRef } from '../claims/data-source.ts';
@@ -137,6 +137,9 @@ export class SourceProtection {
       const { resourceVersion, finalizers: names = [] } = metadata;
       const finalizers = change(names);
       if (String(finalizers) === String(names)) return;
+      // the API server takes no new finalizer then, and the copy would be of something that goes meanwhile
+      if (metadata.deletionTimestamp !== undefined && finalizers.length > names.length)
+        throw new StorageError('source-not-found', `${describeSource(ref)} is being deleted`);
       try {
         await this.#patch(
           ref,

@@ -8,6 +8,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
 import { statusCodeOf } from '../../model/status-code.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
+import { nodeLabel } from '../../claims/annotations.ts';
 import { uidOf } from '../../claims/claim-facts.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import { describeDriverError, type DriverCalls } from '../driver-calls.ts';
@@ -83,6 +84,7 @@ export class ContentReconciler {
     const decision = decideContent(known);
     if (decision.kind === 'keep') {
       this.#polls.delete(known.metadata.name);
+      await this.#claimKept(known, signal);
       return { kind: 'done' };
     }
     // whose it is stands on it before anything else is written; with a first creation it is the same write
@@ -101,6 +103,23 @@ export class ContentReconciler {
         this.#logOf(content).info({}, `let a snapshot's object go: ${decision.reason}`);
         return { kind: 'done' };
     }
+  }
+
+  /**
+   * A snapshot that came here with its disk: nobody's is taken, another node's is told of. That node may have it too, where a disk was
+   * copied, and two that take it from each other would never end.
+   */
+  async #claimKept(content: VolumeSnapshotContent, signal: AbortSignal): Promise<void> {
+    const { own, ledger, writes, events } = this.#options;
+    const handle = handleOf(content);
+    const label = content.metadata.labels?.[nodeLabel] ?? '';
+    if (label === own.topologyValue || handle === '' || ledger?.holdsSnapshot(handle) !== true) return;
+    if (label === '') {
+      await writes.label(content, signal);
+      return;
+    }
+    const text = `snapshot ${handle} lies on node ${own.nodeName}, and the label ${nodeLabel} names ${label}: take the label off where the disk was moved, and this node puts its own there`;
+    events.warning('VolumeSnapshotContent', content, 'SnapshotElsewhere', text);
   }
 
   #isOurs(content: VolumeSnapshotContent): boolean {

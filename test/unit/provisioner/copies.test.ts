@@ -111,6 +111,54 @@ describe('a claim with a source', () => {
     expect(world.driver.creates).toEqual([]);
   });
 
+  it('is not made of a snapshot that is being deleted, however long that takes, and told so', async () => {
+    world.api.edit(
+      'VolumeSnapshot',
+      'shop/monday',
+      (it) => void (it.metadata.finalizers = ['example.dev/stay']),
+    );
+    world.api.erase('VolumeSnapshot', 'shop/monday');
+    await world.start();
+    world.wish(monday);
+    await world.pass(60_000);
+    expect(world.events().at(-1)).toBe(
+      'Warning ProvisioningFailed: failed to provision volume with StorageClass "fast": snapshot shop/monday is being deleted; restore from another one',
+    );
+    expect(world.finalizersOf('snapshot')).toEqual(['example.dev/stay']);
+    expect(world.driver.creates).toEqual([]);
+    world.api.edit('VolumeSnapshot', 'shop/monday', (it) => void (it.metadata.finalizers = []));
+    await world.pass(15_000);
+    expect(world.events().at(-1)).toMatch(/snapshot shop\/monday is not there$/);
+    expect(world.driver.creates).toEqual([]);
+  });
+
+  it('is made of a snapshot that is deleted after it was begun, which goes then', async () => {
+    await world.start();
+    world.driver.onCreate = async () => {
+      world.driver.onCreate = undefined;
+      world.api.erase('VolumeSnapshot', 'shop/monday');
+      throw new CsiError('ABORTED', 'volume pvc-uid-1 is being copied: 10 % so far');
+    };
+    world.wish(monday);
+    await world.pass(30_000);
+    expect(world.volume()).toBeDefined();
+    expect(world.api.peek('VolumeSnapshot', 'shop/monday')).toBeUndefined();
+  });
+
+  it('is not made of a snapshot whose deletion was quicker than its protection', async () => {
+    world.api.edit(
+      'VolumeSnapshot',
+      'shop/monday',
+      (it) => void (it.metadata.finalizers = ['example.dev/stay']),
+    );
+    await world.start();
+    world.api.before('patch', 'VolumeSnapshot', () => world.api.erase('VolumeSnapshot', 'shop/monday'));
+    world.wish(monday);
+    await world.pass(15_000);
+    expect(world.driver.creates).toEqual([]);
+    expect(world.events().at(-1)).toMatch(/snapshot shop\/monday is being deleted/);
+  });
+
   it('is told of progress now and then while it is copied, and nothing of failure', async () => {
     await world.start();
     let percent = 0;

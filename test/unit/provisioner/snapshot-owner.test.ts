@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CsiError } from '../../../src/model/status-code.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';
-import { contentName, creating, finalizer, SnapshotWorld } from './snapshot-world.ts';
+import { contentName, creating, finalizer, snapshotId, SnapshotWorld } from './snapshot-world.ts';
 
 let world: SnapshotWorld;
 beforeEach(() => {
@@ -54,6 +54,35 @@ describe('a content that is none of ours', () => {
     world.deleteSnapshot();
     await world.pass(60_000);
     expect([world.writes(), world.driver.snapshots.deletes]).toEqual([[], []]);
+  });
+});
+
+describe('a snapshot that came here with its disk', () => {
+  const ready = { snapshotHandle: snapshotId, readyToUse: true };
+  const labelOf = () => world.content()?.metadata.labels?.['loam.dev/node'];
+  beforeEach(() => {
+    world.driver.snapshots.make({ name: 'snapshot-vs-1', sourceVolumeId: 'pvc-uid-1', parameters: {} });
+  });
+
+  it('is told of where its content has the label of another node, and taken when that is off', async () => {
+    world.put({ metadata: { labels: { 'loam.dev/node': 'node-b' } }, status: ready });
+    await world.run();
+    await world.pass(60 * 60_000);
+    expect(world.writes()).toEqual([]);
+    const told = world.api.all('Event').map(({ type, reason, message }) => `${type} ${reason}: ${message}`);
+    expect(told).toEqual([
+      `Warning SnapshotElsewhere: snapshot ${snapshotId} lies on node node-a, and the label loam.dev/node names node-b: take the label off where the disk was moved, and this node puts its own there`,
+    ]);
+    world.api.edit('VolumeSnapshotContent', contentName, ({ metadata }) => void (metadata.labels = {}));
+    await world.pass(0);
+    expect(labelOf()).toBe('node-a');
+  });
+
+  it('is not taken, nor told of, by who does not have it', async () => {
+    world.put({ metadata: { labels: {} }, status: { snapshotHandle: 'snap_other', readyToUse: true } });
+    await world.run();
+    await world.pass(60_000);
+    expect([labelOf(), world.api.all('Event')]).toEqual([undefined, []]);
   });
 });
 
