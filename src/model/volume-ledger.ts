@@ -1,4 +1,5 @@
 import type { AccessMode } from './access-mode.ts';
+import type { OnDelete } from './class-parameters.ts';
 import type { CallContext } from './csi-driver.ts';
 import type { BackendName, ClaimRef, FsType } from './volume.ts';
 
@@ -37,7 +38,50 @@ export interface HeldVolume {
   readonly clusterUid?: string;
   readonly className?: string;
   readonly adopt: 'never' | 'by-name';
+  /** what deleting it does; unset: not known */
+  readonly onDelete?: OnDelete;
+  /** where in its pool its data lay before it was adopted; unset: it was made here */
+  readonly adoptedFrom?: string;
   readonly createdAtMs: number;
+}
+
+/** A deleted volume whose data is kept in its pool's archive until a person has it removed. */
+export interface ArchivedVolume {
+  /** its folder's name: the volume's id, with the time after it where an older one has that name already */
+  readonly archiveId: string;
+  readonly volumeId: string;
+  /** the CSI name that it had */
+  readonly name: string;
+  readonly poolName: string;
+  readonly poolUuid: string;
+  /** of its data, for people */
+  readonly path: string;
+  readonly sizeBytes: bigint;
+  /** what it counts for in its pool */
+  readonly takenBytes: bigint;
+  /** the claim that it was made for */
+  readonly claim?: ClaimRef;
+  readonly clusterUid?: string;
+  readonly className?: string;
+  readonly archivedAtMs: number;
+}
+
+/** What lies in the discovery folder of one pool, whose configuration wants volumes made of it. */
+export interface Discovery {
+  readonly poolName: string;
+  readonly poolUuid: string;
+  /** the class that these volumes are to be of, and the size that their PVs promise */
+  readonly className: string;
+  readonly sizeBytes: bigint;
+  readonly entries: readonly DiscoveredEntry[];
+}
+
+export interface DiscoveredEntry {
+  readonly path: string;
+  /** when it was last changed or moved there */
+  readonly changedAtMs: number;
+  /** why it cannot become a volume, for people; unset: it can */
+  readonly obstacle?: string;
 }
 
 /** How much there is in a pool and how much of it is not promised to anybody; what lies in the trash counts as promised. */
@@ -69,6 +113,11 @@ export interface VolumeLedger {
   holdsSnapshot(snapshotId: string): boolean;
   /** Every volume that could have a PV, of every pool that is open. */
   held(): readonly HeldVolume[];
+  /**
+   * From now on nobody can stage the volume anew, until the returned function is called. In memory only: whatever is decided under it
+   * has to be decided again after a crash.
+   */
+  close(volumeId: string): () => void;
   /**
    * Destroys a volume's data as its record says, and makes it anew in place: empty, of the same id, size and shape. Nobody can stage
    * or publish it meanwhile. Resolves when it is empty and ready; `onRemoved` tells when the old bytes are gone.

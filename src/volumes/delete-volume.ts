@@ -5,18 +5,20 @@ import { describeOwner } from './inline/inline-owner.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import type { Pool } from './pools/pool.ts';
 import type { InlineOwner } from './records/record.ts';
-import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
-import { usersOfVolume } from './published/users-of-volume.ts';
+import { archiveVolume, isToArchive } from './archive/archive-volume.ts';
+import { letGo } from './let-go.ts';
+import { callError, type VolumeEnvironment } from './volume-environment.ts';
 import { poolUuidOf } from './volume-context.ts';
 import { waitUntilRemoved } from './trash/wait-until-removed.ts';
 
 /**
  * CSI DeleteVolume. The volume moves to its pool's trash, atomically, and the call waits until its last byte is gone,
- * or answers `still-removing` a second before the deadline; a repeat waits on. Unknown ids are success, once it is
+ * or answers `still-removing` a second before the deadline; a repeat waits on. One whose class says `onDelete: archive` moves to the
+ * archive instead, whole. Unknown ids are success, once it is
  * certain that no pool of this node has them.
  *
  * An inline volume is its pod's, and is refused here whether it is published or not.
- * Killed anywhere: the volume is whole, or in the trash, whose work goes on at the next start.
+ * Killed anywhere: the volume is whole, or in the archive, or in the trash, whose work goes on at the next start.
  * @throws StorageError 'invalid-argument' | 'busy' | 'wrong-pool' | 'in-use' | 'pool-unavailable' | 'still-removing' |
  *   'cannot-erase' | 'data-loss'
  */
@@ -44,6 +46,11 @@ export async function deleteVolume(
           : await environment.pools.find(volumeId, poolUuid);
       if (located === undefined) return inTrash ?? holderOf(environment.pools.open(), volumeId, poolUuid);
       if (located.record.inline !== undefined) throw ofPod(volumeId, located.record.inline);
+      if (isToArchive(located.record)) {
+        await archiveVolume(environment, located, call);
+        // an older one of the id may be in the trash still
+        return located.pool;
+      }
       await moveToTrash(environment, located, call);
       return located.pool;
     });
@@ -73,7 +80,7 @@ export async function moveToTrash(
   if (await pool.volumes.exists(spec.id)) {
     await letGo(environment, { pool, record }, call);
     await environment.reached?.('released', spec.id);
-    await pool.trash.take(pool.volumes, spec.id);
+    await pool.withReserve(() => pool.trash.take(pool.volumes, spec.id));
     await environment.reached?.('taken', spec.id);
   }
   pool.records.forget(spec.id);
@@ -81,32 +88,9 @@ export async function moveToTrash(
   await pool.claimLinks.remove(record);
 }
 
-/** Makes sure that nobody uses the volume. */
-async function letGo(
-  environment: VolumeEnvironment,
-  { pool, record }: LocatedVolume,
-  call: CallContext,
-): Promise<void> {
-  const { spec } = record;
-  const backend = backendOf(environment, spec.backend);
-  const place = pool.place(spec.id);
-  const users = await usersOfVolume(environment, { pool, record }, call);
-  if (users.length > 0) throw inUse(spec.id, users);
-  await backend.release(place, spec, call.signal);
-}
-
 function ofPod(volumeId: string, owner: InlineOwner): StorageError {
   return new StorageError(
     'in-use',
     `volume ${volumeId} belongs to ${describeOwner(owner)} and goes with it; delete the pod`,
-  );
-}
-
-function inUse(volumeId: string, users: readonly string[]): StorageError {
-  const some = users.slice(0, 5).join(', ');
-  const more = users.length > 5 ? ` and ${users.length - 5} more` : '';
-  return new StorageError(
-    'in-use',
-    `volume ${volumeId} is still in use: ${some}${more}; stop the pods that use it`,
   );
 }

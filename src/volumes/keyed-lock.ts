@@ -48,6 +48,11 @@ export class KeyedLock {
     return this.run(key, doing, action);
   }
 
+  /** How many calls are under way. */
+  get size(): number {
+    return this.#held.size;
+  }
+
   holds(key: string): boolean {
     return this.#held.has(key);
   }

@@ -8,6 +8,7 @@ import type { Pool } from './pools/pool.ts';
 import { withPoolCondition } from './pools/pool-condition.ts';
 import type { VolumeRecord } from './records/record.ts';
 import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
+import { recyclingText } from './refuse-recycling.ts';
 import { driverVolumeOf } from './volume-context.ts';
 
 type Listing = { readonly id: string; readonly pool: Pool } & (
@@ -15,7 +16,7 @@ type Listing = { readonly id: string; readonly pool: Pool } & (
 );
 
 /**
- * CSI ListVolumes: finished volumes of the pools that are there, in the order of their ids; pods' inline volumes are none of
+ * CSI ListVolumes: finished volumes of the pools that are there, also those that are being emptied, in the order of their ids; pods' inline volumes are none of
  * the controller's, so that nobody takes them for forgotten ones. The token names the last id
  * given out, so that volumes which come or go between two pages neither repeat nor hide others.
  *
@@ -68,6 +69,9 @@ export async function describe(
   }
   const { record } = listing;
   const backend = backendOf(environment, record.spec.backend);
+  if (record.state === 'recycling') {
+    return listedOf(environment, pool, record, { abnormal: false, message: recyclingText(id) });
+  }
   const isThere = (): boolean => pool.records.get(id)?.state === 'ready';
   try {
     const condition = await backend.condition(pool.place(record.spec.id), record.spec);
@@ -96,16 +100,20 @@ export function listingOf(pools: readonly Pool[], volumeId: string): Listing | u
     const broken = pool.records.broken(volumeId);
     if (broken !== undefined) return { id: volumeId, pool, broken };
     const record = pool.records.get(volumeId);
-    if (record?.state === 'ready' && record.inline === undefined) return { id: volumeId, pool, record };
+    if (record !== undefined && isListed(record)) return { id: volumeId, pool, record };
   }
   return undefined;
+}
+
+/** One that is being emptied has its PV all the while. */
+function isListed({ state, inline }: VolumeRecord): boolean {
+  return state !== 'creating' && inline === undefined;
 }
 
 function listingsOf(pool: Pool): Listing[] {
   const listings: Listing[] = [];
   for (const record of pool.records.all()) {
-    if (record.state === 'ready' && record.inline === undefined)
-      listings.push({ id: record.spec.id, pool, record });
+    if (isListed(record)) listings.push({ id: record.spec.id, pool, record });
   }
   for (const [id, broken] of pool.records.allBroken()) listings.push({ id, pool, broken });
   return listings;

@@ -3,12 +3,13 @@ import { isVolumeId } from '../model/volume-id.ts';
 import { describeOwner } from './inline/inline-owner.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import type { VolumeRecord } from './records/record.ts';
+import { refuseRecycling } from './refuse-recycling.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
 
 /**
  * A finished volume that the controller's half may change, its pool checked.
  *
- * @throws StorageError 'volume-not-found', also for what lies in the trash | 'in-use' for a pod's inline volume | 'wrong-pool' |
+ * @throws StorageError 'volume-not-found', also for what lies in the trash | 'in-use' for a pod's inline volume and for what is being emptied | 'wrong-pool' |
  *   'pool-unavailable' | 'data-loss'
  */
 export async function requireServed(
@@ -16,6 +17,7 @@ export async function requireServed(
   volumeId: string,
 ): Promise<LocatedVolume> {
   const found = isVolumeId(volumeId) ? await pools.find(volumeId) : undefined;
+  if (found !== undefined) refuseRecycling(found.record);
   if (found === undefined || found.record.state !== 'ready') {
     const name = JSON.stringify(volumeId).slice(1, -1);
     throw new StorageError('volume-not-found', `volume ${name} is not on this node`);

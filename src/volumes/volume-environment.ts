@@ -21,6 +21,14 @@ export type Step =
   | 'commit'
   | 'released'
   | 'taken'
+  | 'archiving'
+  | 'archived'
+  // of a volume that is emptied for its next claim
+  | 'recycling'
+  | 'gathered'
+  | 'emptied'
+  | 'remade'
+  | 'renewed'
   // of a growth or another change
   | 'grown'
   | 'reshaped'

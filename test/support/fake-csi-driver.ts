@@ -67,6 +67,11 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   readonly released = new Listeners<string>();
   readonly spaceChanged = new Listeners<void>();
   troubles: readonly PoolTrouble[] = [];
+  /** what `rooms` answers */
+  poolRooms: readonly PoolRoom[] = [];
+  readonly recycles: RecycleRequest[] = [];
+  /** ids that are being emptied */
+  readonly recycling = new Set<string>();
   /** what GetCapacity answers; throw to fail */
   capacityOf: (request: GetCapacityRequest) => Capacity = () => ({ availableBytes: 1n << 40n });
   readonly capacityRequests: GetCapacityRequest[] = [];
@@ -75,6 +80,7 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   onCreate: ((request: CreateVolumeRequest, call: CallContext) => Promise<void> | void) | undefined;
   afterCreate: ((made: DriverVolume) => Promise<DriverVolume> | DriverVolume) | undefined;
   onDelete: ((request: DeleteVolumeRequest) => Promise<void> | void) | undefined;
+  onRecycle: ((request: RecycleRequest, call: CallContext) => Promise<void> | void) | undefined;
   onExpand: ((request: ExpandVolumeRequest) => Promise<void> | void) | undefined;
   afterExpand: ((grown: ExpandedVolume) => Promise<ExpandedVolume> | ExpandedVolume) | undefined;
   onModify: ((request: ModifyVolumeRequest) => Promise<void> | void) | undefined;
@@ -83,6 +89,11 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   /** what ControllerExpandVolume says of kubelet's part */
   nodeExpansionRequired = false;
   onAcknowledge: ((volumeId: string) => void) | undefined;
+  onAdopt: ((volumeId: string) => Promise<void> | void) | undefined;
+  /** volume id → what adopting it has said of its owner */
+  readonly owners = new Map<string, Parameters<VolumeLedger['adopt']>[1]>();
+  /** volume id → where its data lay before it was adopted */
+  readonly origins = new Map<string, string>();
   readonly #name: string;
   readonly #topologyValue: string;
   readonly #poolUuid: string;
@@ -199,19 +210,50 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
   }
 
   held(): readonly HeldVolume[] {
-    return [];
+    return [...this.volumes.values()].map((entry) => this.#heldOf(entry));
   }
 
-  recycle(): Promise<void> {
-    throw new CsiError('UNIMPLEMENTED', 'not yet');
+  /** ids that nobody can stage now */
+  readonly closed = new Set<string>();
+
+  close(volumeId: string): () => void {
+    this.closed.add(volumeId);
+    return () => void this.closed.delete(volumeId);
   }
 
-  adopt(): Promise<AdoptedVolume> {
-    throw new CsiError('UNIMPLEMENTED', 'not yet');
+  /** Empties a volume; while it is among `removing`, ABORTED, and a repeat after `finishRemoval` finds it ready. */
+  async recycle(request: RecycleRequest, call: CallContext): Promise<void> {
+    this.recycles.push(request);
+    await this.onRecycle?.(request, call);
+    const { volumeId, poolUuid } = request;
+    const known = this.volumes.get(volumeId);
+    if (known === undefined) throw new CsiError('NOT_FOUND', `there is no volume ${volumeId}`);
+    if (poolUuid !== undefined && poolUuid !== this.#poolUuid) {
+      throw new CsiError(
+        'FAILED_PRECONDITION',
+        `volume ${volumeId} is of pool ${this.#poolUuid}, not ${poolUuid}`,
+      );
+    }
+    if (this.inUse.has(volumeId)) throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is mounted`);
+    if (this.unused.has(volumeId) && !this.recycling.has(volumeId)) return;
+    this.recycling.add(volumeId);
+    if (this.removing.has(volumeId))
+      throw new CsiError('ABORTED', `volume ${volumeId} is still being emptied`);
+    this.recycling.delete(volumeId);
+    this.unused.add(volumeId);
+  }
+
+  async adopt(...[volumeId, owner]: Parameters<VolumeLedger['adopt']>): Promise<AdoptedVolume> {
+    await this.onAdopt?.(volumeId);
+    const entry = this.#entryOf(volumeId);
+    entry.isAcknowledged = true;
+    this.owners.set(volumeId, { ...this.owners.get(volumeId), ...owner });
+    const { volumeContext } = entry.volume;
+    return { ...this.#heldOf(entry), accessModes: ['SINGLE_NODE_MULTI_WRITER'], volumeContext };
   }
 
   async rooms(): Promise<readonly PoolRoom[]> {
-    return [];
+    return this.poolRooms;
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {
@@ -245,6 +287,32 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
       createdAtMs,
       ...(uid === undefined ? {} : { claim: { ...claim, uid } }),
       ...(clusterUid === undefined ? {} : { clusterUid }),
+    };
+  }
+
+  #heldOf(entry: FakeVolume): HeldVolume {
+    const { volume, request, isAcknowledged } = entry;
+    const { volumeId } = volume;
+    const { parameters, capabilities } = request;
+    const capability = capabilities[0];
+    const className = parameters[metadataKeys.className];
+    const adoptedFrom = this.origins.get(volumeId);
+    return {
+      ...this.#recordOf(entry),
+      ...(className === undefined ? {} : { className }),
+      poolName: 'default',
+      backend: 'directory',
+      accessType: capability?.access.kind ?? 'mount',
+      sizeBytes: volume.capacityBytes,
+      limit: 'enforced',
+      sharing: parameters['sharing'] === 'node' ? 'node' : 'none',
+      isRecycling: this.recycling.has(volumeId),
+      acknowledged: isAcknowledged,
+      used: this.wasUsed(volumeId),
+      adopt: parameters['adopt'] === 'by-name' ? 'by-name' : 'never',
+      onDelete: parameters['onDelete'] === 'archive' ? 'archive' : 'delete',
+      ...this.owners.get(volumeId),
+      ...(adoptedFrom === undefined ? {} : { adoptedFrom }),
     };
   }
 
@@ -299,6 +367,8 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
     return entry;
   }
 }
+
+type RecycleRequest = Parameters<VolumeLedger['recycle']>[0];
 
 function idOf(source: ContentSource): string {
   return source.kind === 'volume' ? `volume ${source.volumeId}` : `snapshot ${source.snapshotId}`;

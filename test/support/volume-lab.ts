@@ -51,6 +51,8 @@ export interface StartOptions {
   readonly maxVolumesPerNode?: number;
   /** unset: pods get no inline volumes */
   readonly inlineMaxBytes?: bigint;
+  /** unset: pools keep nothing back */
+  readonly keepsReserve?: boolean;
   /** whether the backends are real ones, that mount */
   readonly realMounts?: boolean;
 }
@@ -114,6 +116,7 @@ export class VolumeLab {
         spaceChanged,
         statFileSystem: options.statFileSystem ?? roomy,
         lock: options.lock ?? (async () => true),
+        keepsReserve: options.keepsReserve ?? false,
       },
     );
     const pools = await opening.catch(async (error: unknown) => {
@@ -158,7 +161,10 @@ export class VolumeLab {
   }
 
   /** Every name below a pool that is a volume's, or a link to one, in the order of the alphabet. */
-  async namesIn(folder: 'volumes' | 'snapshots' | 'trash' | 'by-claim', pool = 'one'): Promise<string[]> {
+  async namesIn(
+    folder: 'volumes' | 'snapshots' | 'trash' | 'archive' | 'by-claim',
+    pool = 'one',
+  ): Promise<string[]> {
     return (await readdir(join(this.poolPath(pool), folder))).sort();
   }
 

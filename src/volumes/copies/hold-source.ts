@@ -11,6 +11,7 @@ import type { LocatedSnapshot } from '../snapshots/locate-snapshot.ts';
 import type { LocatedVolume } from '../locate-volume.ts';
 import type { Pool } from '../pools/pool.ts';
 import { usersOfVolume } from '../published/users-of-volume.ts';
+import { refuseRecycling } from '../refuse-recycling.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 
 /** What a volume is to be made from, where it lies. */
@@ -69,6 +70,7 @@ async function findSource(
       `${describeSource(content)} is not on this node; it was deleted, or is another node's`,
     );
   }
+  if (!('sourceVolumeId' in found.record)) refuseRecycling(found.record);
   if (found.record.state !== 'ready') {
     throw new StorageError(
       'busy',

@@ -15,6 +15,8 @@ export interface Hold {
  */
 export class Holds {
   readonly #byId = new Map<string, Set<Hold>>();
+  /** id → by how many it is closed */
+  readonly #closed = new Map<string, number>();
 
   /** Returns how to let go. The caller has the lock of what it holds, so that nothing is under way that the hold would forbid. */
   hold(id: string, hold: Hold): () => void {
@@ -32,8 +34,25 @@ export class Holds {
     if (first !== undefined) throw held(id, first);
   }
 
+  /**
+   * Nobody new may write until the returned function is called; whoever does already is not disturbed. No lock is needed: who was let
+   * in before this is seen by whatever is read after it.
+   */
+  close(id: string): () => void {
+    this.#closed.set(id, (this.#closed.get(id) ?? 0) + 1);
+    return () => {
+      const others = (this.#closed.get(id) ?? 1) - 1;
+      if (others === 0) this.#closed.delete(id);
+      else this.#closed.set(id, others);
+    };
+  }
+
   /** For whoever is about to let somebody write. @throws StorageError 'busy', as `requireFree` */
   requireWritable(id: string): void {
+    if (this.#closed.has(id)) {
+      const text = `volume ${id} is about to be deleted or emptied, because its claim is gone`;
+      throw new StorageError('busy', `${text}; repeat the call when that is over`);
+    }
     for (const hold of this.#byId.get(id) ?? []) if (hold.keepsQuiet) throw held(id, hold);
   }
 }

@@ -3,11 +3,13 @@ import type { PoolConfig } from '../../config/config.ts';
 import { Directory } from '../../host/directory.ts';
 import { removeTemporaries } from '../../host/durable-file.ts';
 import { setMode } from '../../host/entries.ts';
+import { fileSystemIdentity } from '../../host/file-system-identity.ts';
 import { fileSystemIdOf } from '../../host/file-system-id.ts';
 import { lockDirectory } from '../../host/lock-directory.ts';
 import { unlimitedPace, type Pace } from '../../host/pace.ts';
 import { whyNoOwnFileSystem } from '../../host/own-file-system.ts';
 import { identityOf } from '../../host/path-facts.ts';
+import { ReserveFile, ReserveFolder } from '../../host/reserve-file.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 import { statFileSystem, type FileSystemStatus } from '../../host/statfs.ts';
 import type { Clock } from '../../model/clock.ts';
@@ -15,22 +17,29 @@ import { messageOf, StorageError } from '../../model/errors.ts';
 import type { Listeners } from '../../model/listeners.ts';
 import type { Log } from '../../model/log.ts';
 import type { Metrics } from '../../model/metrics.ts';
+import type { VolumeSpec } from '../../model/volume.ts';
+import { settleAdoptions } from '../adoption/adopting-folder.ts';
 import { AllocatedImages } from '../space/allocated-images.ts';
 import type { BackendOffer } from '../choose-backend.ts';
+import { Archive } from '../archive/archive.ts';
+import { Reserve, reserveName } from '../space/reserve.ts';
 import { ClaimLinks } from './claim-links.ts';
 import { diskError } from '../disk-error.ts';
 import type { KnownPools } from './known-pools.ts';
 import { Pool } from './pool.ts';
-import { createMarker, decideMarker, readMarker } from './pool-marker.ts';
+import { createMarker, decideMarker, placeMarker, readMarker } from './pool-marker.ts';
 import { RecordStore } from '../records/record-store.ts';
 import { SnapshotStore } from '../records/snapshot-store.ts';
 import { recoverPool } from './recover.ts';
+import type { GiveWay } from '../trash/give-way.ts';
 import { Trash } from '../trash/trash.ts';
 
 /** What every pool of the process shares. */
 export interface PoolServices {
   readonly backends: readonly Backend[];
   readonly pace: Pace;
+  /** what long removals wait for; unset: nothing */
+  readonly giveWay?: GiveWay;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -42,6 +51,8 @@ export interface PoolServices {
   readonly spaceChanged?: Listeners<void>;
   /** unset: the kernel's word; tests say otherwise */
   readonly statFileSystem?: (path: string) => Promise<FileSystemStatus>;
+  /** whether each pool keeps some of its disk back for deleting; unset: not */
+  readonly keepsReserve?: boolean;
   /** unset: `lockDirectory`; tests let processes die that go on holding their descriptors */
   readonly lock?: (root: Directory, signal: AbortSignal) => Promise<boolean>;
 }
@@ -78,16 +89,24 @@ export async function openPool(
     const root = await keep(openRoot(config.path));
     if (config.mustBeMounted === true) await requireMounted(root, config.path);
     const uuid = await identify(root, config, known, isTaken, services);
-    await removeTemporaries(root);
-    const volumes = await keep(root.ensureChild('volumes', 0o700));
-    const snapshots = await keep(root.ensureChild('snapshots', 0o700));
-    const byClaim = await keep(root.ensureChild('by-claim', 0o700));
     const log = services.log.child({ pool: config.name });
-    const records = new RecordStore(volumes);
-    const snapshotRecords = new SnapshotStore(snapshots);
-    const hasCopies = (): boolean => snapshotRecords.size > 0 || records.copied > 0;
-    trash = trashOf(root, config.name, { services, log, hasCopies });
     const statPool = services.statFileSystem ?? statFileSystem;
+    const reserve = await reserveOf(root, config.path, { services, log });
+    await removeTemporaries(root);
+    const folder = (name: string): Promise<Directory> => {
+      const ensure = () => root.ensureChild(name, 0o700);
+      return keep(reserve?.around(ensure) ?? ensure());
+    };
+    const volumes = await folder('volumes');
+    const snapshots = await folder('snapshots');
+    const byClaim = await folder('by-claim');
+    await settleAdoptions(root, volumes, log);
+    const archiveFolder = await folder('archive');
+    const records = new RecordStore(volumes, (act) => reserve?.around(act) ?? act());
+    const snapshotRecords = new SnapshotStore(snapshots);
+    const archive = new Archive({ folder: archiveFolder, writtenBytes: writtenBytesOf(services), log });
+    const hasCopies = (): boolean => snapshotRecords.size > 0 || records.copied > 0 || archive.hasCopies();
+    trash = trashOf(root, config.name, { services, log, hasCopies });
     const { clock } = services;
     const images = new AllocatedImages({
       records,
@@ -97,6 +116,7 @@ export async function openPool(
       log,
       signal: services.signal,
     });
+    const probing = () => probe(root, config, services, log);
     const pool = new Pool({
       config,
       uuid,
@@ -109,15 +129,19 @@ export async function openPool(
       snapshotRecords,
       claimLinks: new ClaimLinks(byClaim, log),
       trash,
+      archive,
+      ...(reserve && { reserve }),
       images,
-      offers: await probe(root, config, services, log),
+      offers: await (reserve?.around(probing) ?? probing()),
       isCopyOnWrite: (await statPool(config.path)).isCopyOnWrite,
       fileSystemId: await fileSystemIdOf(config.path),
       statFileSystem: statPool,
     });
     const { backends, signal, isStaged } = services;
     await recoverPool(pool, { backends, log, signal, isStaged });
-    await Promise.all([trash.load(), images.look()]);
+    await Promise.all([trash.load(), images.look(), archive.load()]);
+    await reserve?.fill();
+    trash.onRemoved(() => void reserve?.fill());
     return pool;
   } catch (error) {
     await trash?.stop();
@@ -163,12 +187,14 @@ async function identify(
   { clock, signal, lock = lockDirectory }: PoolServices,
 ): Promise<string> {
   const found = await readMarker(root);
+  const fileSystem = await fileSystemIdentity(root);
   const decision = decideMarker({
     path: config.path,
     marker: found,
     knownUuid: known.uuidAt(config.path),
     names: found === undefined ? await root.names() : [],
     initialise: config.initialise,
+    fileSystem,
   });
   if (decision.kind === 'refuse') throw new StorageError('pool-unavailable', decision.why);
   if (decision.kind === 'use') {
@@ -183,7 +209,10 @@ async function identify(
     );
   }
   await setMode(root, 0o700);
-  const marker = decision.kind === 'create' ? await createMarker(root, clock.nowMs()) : decision.marker;
+  const isNew = decision.kind === 'create';
+  const marker = isNew ? await createMarker(root, clock.nowMs(), fileSystem) : decision.marker;
+  // a disk that is full is served without
+  if (!isNew) await placeMarker(root, marker, fileSystem).catch(() => {});
   await known.remember(marker.uuid, config.name, config.path);
   return marker.uuid;
 }
@@ -194,11 +223,12 @@ function trashOf(
   parts: { readonly services: PoolServices; readonly log: Log; readonly hasCopies: () => boolean },
 ): Trash {
   const { log, hasCopies } = parts;
-  const { pace, metrics, clock, signal, backends } = parts.services;
+  const { pace, giveWay, metrics, clock, signal, backends } = parts.services;
   return new Trash({
     pool: root,
     poolName,
     pace,
+    ...(giveWay && { giveWay }),
     log,
     metrics,
     clock,
@@ -216,6 +246,28 @@ function trashOf(
       }
     },
   });
+}
+
+/** Found before anything is written, so that a pool can be opened whose disk is full. */
+async function reserveOf(
+  pool: Directory,
+  path: string,
+  { services, log }: { readonly services: PoolServices; readonly log: Log },
+): Promise<Reserve | undefined> {
+  if (services.keepsReserve !== true) return undefined;
+  const { signal } = services;
+  const { type } = await statFileSystem(path);
+  const held = type === 'btrfs' ? new ReserveFolder(pool, reserveName) : new ReserveFile(pool, reserveName);
+  const reserve = new Reserve({ held, statFileSystem: () => statFileSystem(path), log, signal });
+  await reserve.load();
+  return reserve;
+}
+
+function writtenBytesOf({ backends }: PoolServices) {
+  return async (path: string, spec: VolumeSpec): Promise<bigint | undefined> => {
+    const backend = backends.find((candidate) => candidate.name === spec.backend);
+    return backend?.writtenBytes?.({ path }, spec);
+  };
 }
 
 /** Asks each backend by trying, in a folder that is gone afterwards. A backend that throws is unusable, not fatal. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Directory } from '../../host/directory.ts';
+import type { FileSystemIdentity } from '../../host/file-system-identity.ts';
 import { readIfPresent, temporaryPrefix, writeDurably } from '../../host/durable-file.ts';
 import { StorageError } from '../../model/errors.ts';
 import { FieldReader } from '../records/field-reader.ts';
@@ -12,6 +13,8 @@ export interface PoolMarker {
   readonly schema: 1;
   readonly uuid: string;
   readonly createdAt: string;
+  /** which file system it lies on: a copy of it elsewhere is no pool. Unset: not known, or taken out to accept another one */
+  readonly fileSystem?: FileSystemIdentity;
 }
 
 const uuidPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -32,9 +35,14 @@ export function decideMarker(facts: {
   readonly knownUuid: string | undefined;
   readonly names: readonly string[];
   readonly initialise: boolean;
+  /** the one that the folder lies on; unset: not known */
+  readonly fileSystem?: FileSystemIdentity | undefined;
 }): MarkerDecision {
   const { path, marker, knownUuid } = facts;
-  if (marker !== undefined) return { kind: 'use', marker };
+  if (marker !== undefined) {
+    const why = whyCopied(path, marker, facts.fileSystem);
+    return why === undefined ? { kind: 'use', marker } : refuse(why);
+  }
   if (knownUuid !== undefined) {
     return refuse(
       `${path} was pool ${knownUuid} and has no ${markerName} now: its disk is probably not mounted; ` +
@@ -55,6 +63,26 @@ export function decideMarker(facts: {
   return { kind: 'create' };
 }
 
+/** A backup that was played back into an empty mount point, say: creates would fill the disk below, and reads find old data. */
+function whyCopied(
+  path: string,
+  { uuid, fileSystem: made }: PoolMarker,
+  found: FileSystemIdentity | undefined,
+): string | undefined {
+  if (made === undefined || found === undefined) return undefined;
+  // one that does not tell its uuid now, and did when the pool was made, is another one
+  if (made.type === found.type && (made.uuid === undefined || made.uuid === found.uuid)) return undefined;
+  return (
+    `${path} lies on ${describeFileSystem(found)}, and its ${markerName} says that pool ${uuid} is on ${describeFileSystem(made)}: ` +
+    'it is a copy, and the disk itself is probably not mounted; mount it, or, if the pool was moved here on purpose, ' +
+    `take the field fileSystem out of ${path}/${markerName}`
+  );
+}
+
+function describeFileSystem({ type, uuid }: FileSystemIdentity): string {
+  return uuid === undefined ? `a file system (${type}) whose uuid cannot be read` : `the ${type} ${uuid}`;
+}
+
 /** @throws StorageError 'data-loss' where it is there and cannot be read */
 export async function readMarker(root: Directory): Promise<PoolMarker | undefined> {
   const text = await readIfPresent(root, markerName);
@@ -67,14 +95,54 @@ export async function readMarker(root: Directory): Promise<PoolMarker | undefine
     throw new StorageError('data-loss', `${path} has schema ${schema}, this version reads 1; upgrade loam`);
   if (!uuidPattern.test(uuid))
     throw new StorageError('data-loss', `${path}: uuid ${JSON.stringify(uuid)} is not one`);
-  return { schema: 1, uuid, createdAt: fields.text('createdAt') };
+  const place = fields.optionalObject('fileSystem');
+  const placeUuid = place?.optionalText('uuid');
+  return {
+    schema: 1,
+    uuid,
+    createdAt: fields.text('createdAt'),
+    ...(place === undefined
+      ? {}
+      : {
+          fileSystem: { type: place.text('type'), ...(placeUuid === undefined ? {} : { uuid: placeUuid }) },
+        }),
+  };
 }
 
 /** Makes a folder a pool. Durable when it resolves; a repeat after a crash finds the marker or an empty folder. */
-export async function createMarker(root: Directory, nowMs: number): Promise<PoolMarker> {
-  const marker: PoolMarker = { schema: 1, uuid: randomUUID(), createdAt: new Date(nowMs).toISOString() };
-  await writeDurably(root, markerName, `${JSON.stringify(marker, undefined, 2)}\n`, { mode: 0o600 });
+export async function createMarker(
+  root: Directory,
+  nowMs: number,
+  fileSystem?: FileSystemIdentity,
+): Promise<PoolMarker> {
+  const marker: PoolMarker = {
+    schema: 1,
+    uuid: randomUUID(),
+    createdAt: new Date(nowMs).toISOString(),
+    ...placeOf(fileSystem),
+  };
+  await writeMarker(root, marker);
   return marker;
+}
+
+/** Lets a marker of an older version, or of a pool that was moved on purpose, say where it lies. */
+export async function placeMarker(
+  root: Directory,
+  marker: PoolMarker,
+  fileSystem: FileSystemIdentity | undefined,
+): Promise<void> {
+  const place = placeOf(fileSystem);
+  if (marker.fileSystem === undefined && place.fileSystem !== undefined)
+    await writeMarker(root, { ...marker, ...place });
+}
+
+/** Only one that has a uuid tells itself from others of its type. */
+function placeOf(fileSystem: FileSystemIdentity | undefined): Pick<PoolMarker, 'fileSystem'> {
+  return fileSystem?.uuid === undefined ? {} : { fileSystem };
+}
+
+async function writeMarker(root: Directory, marker: PoolMarker): Promise<void> {
+  await writeDurably(root, markerName, `${JSON.stringify(marker, undefined, 2)}\n`, { mode: 0o600 });
 }
 
 function refuse(why: string): MarkerDecision {

@@ -6,12 +6,14 @@ import type { FileSystemStatus } from '../../host/statfs.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { SnapshotId } from '../../model/snapshot-id.ts';
 import type { VolumeId } from '../../model/volume-id.ts';
+import type { Archive } from '../archive/archive.ts';
 import type { AllocatedImages } from '../space/allocated-images.ts';
 import type { BackendOffer } from '../choose-backend.ts';
 import type { ClaimLinks } from './claim-links.ts';
 import { markerName } from './pool-marker.ts';
 import type { RecordStore } from '../records/record-store.ts';
 import type { SnapshotStore } from '../records/snapshot-store.ts';
+import type { Reserve } from '../space/reserve.ts';
 import type { Trash } from '../trash/trash.ts';
 
 /** The parts of an opened pool, made by `openPool`. */
@@ -27,6 +29,9 @@ export interface PoolParts {
   readonly snapshotRecords: SnapshotStore;
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
+  readonly archive: Archive;
+  /** unset: none is kept */
+  readonly reserve?: Reserve;
   readonly images: AllocatedImages;
   readonly offers: readonly BackendOffer[];
   readonly isCopyOnWrite: boolean;
@@ -39,12 +44,14 @@ export class Pool {
   readonly name: string;
   readonly config: PoolConfig;
   readonly uuid: string;
+  readonly root: Directory;
   readonly volumes: Directory;
   readonly snapshots: Directory;
   readonly records: RecordStore;
   readonly snapshotRecords: SnapshotStore;
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
+  readonly archive: Archive;
   /** what each backend can do here, as probed */
   readonly offers: readonly BackendOffer[];
   /** overwriting a file here writes new blocks and leaves the old ones */
@@ -65,12 +72,14 @@ export class Pool {
     this.name = parts.config.name;
     this.config = parts.config;
     this.uuid = parts.uuid;
+    this.root = parts.root;
     this.volumes = parts.volumes;
     this.snapshots = parts.snapshots;
     this.records = parts.records;
     this.snapshotRecords = parts.snapshotRecords;
     this.claimLinks = parts.claimLinks;
     this.trash = parts.trash;
+    this.archive = parts.archive;
     this.offers = parts.offers;
     this.isCopyOnWrite = parts.isCopyOnWrite;
     this.trustsTenants = parts.config.tenants === 'trusted';
@@ -86,9 +95,31 @@ export class Pool {
     return { path: this.snapshots.pathOf(id) };
   }
 
-  /** Everything promised here: volumes, those in the making, what snapshots pin, and what still lies in the trash. */
+  /** Everything promised here: volumes, those in the making, what snapshots pin, the archive, and what still lies in the trash. */
   promisedBytes(): bigint {
-    return this.records.promisedBytes + this.snapshotRecords.pinnedBytes + this.trash.usedBytes();
+    const keptBytes = this.snapshotRecords.pinnedBytes + this.archive.usedBytes();
+    return this.records.promisedBytes + keptBytes + this.trash.usedBytes();
+  }
+
+  /** Allocations under way that the disk does not show yet, also those that follow when the trash has let go of a volume's old data. */
+  pendingBytes(): bigint {
+    let bytes = 0n;
+    for (const allocating of this.allocating.values()) bytes += allocating;
+    for (const { spec } of this.records.recycling()) {
+      const isPending = spec.provisioning === 'thick' && !this.allocating.has(spec.id);
+      if (isPending && !this.trash.holds(spec.id)) bytes += spec.sizeBytes;
+    }
+    return bytes;
+  }
+
+  /** What is kept back for the day when the disk is full. */
+  get reserveBytes(): bigint {
+    return this.#parts.reserve?.heldBytes ?? 0n;
+  }
+
+  /** Does something, which can be repeated, that a full disk must not keep from being done. */
+  withReserve<T>(act: () => Promise<T>): Promise<T> {
+    return this.#parts.reserve?.around(act) ?? act();
   }
 
   /** Has the accounting learn, a little later, what images have taken of their promises. */
@@ -139,7 +170,9 @@ export class Pool {
   /** Stops background work and lets go of the disk, so that it can be unmounted. */
   async close(): Promise<void> {
     await this.trash.stop();
-    await Promise.all([this.#parts.byClaim.close(), this.volumes.close(), this.snapshots.close()]);
+    await this.#parts.reserve?.settled();
+    const folders = [this.#parts.byClaim, this.volumes, this.snapshots, this.archive.folder];
+    await Promise.all(folders.map((folder) => folder.close()));
     await this.#parts.root.close();
   }
 

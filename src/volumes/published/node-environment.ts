@@ -10,6 +10,7 @@ import { detachByName } from './detach-by-name.ts';
 import { describeOwner } from '../inline/inline-owner.ts';
 import type { LocatedVolume } from '../locate-volume.ts';
 import { publishedPath } from './publications.ts';
+import { refuseRecycling } from '../refuse-recycling.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 import { poolUuidOf } from '../volume-context.ts';
 
@@ -64,7 +65,7 @@ export async function readPath(environment: VolumeEnvironment, what: string, pat
  * The volume that a stage or publish is about, its pool checked.
  *
  * @throws StorageError 'volume-not-found' | 'wrong-pool' | 'pool-unavailable' | 'unsupported-capability' | 'data-loss' |
- *   'in-use' for a pod's inline volume that a PV names
+ *   'in-use' for a pod's inline volume that a PV names, and for what is being emptied
  */
 export async function requireVolume(
   environment: Pick<NodeEnvironment, 'pools' | 'lifecycle'>,
@@ -78,6 +79,7 @@ export async function requireVolume(
   const found = isVolumeId(volumeId)
     ? await environment.pools.find(volumeId, poolUuidOf(request.volumeContext))
     : undefined;
+  if (found !== undefined) refuseRecycling(found.record);
   if (found === undefined || found.record.state !== 'ready') {
     throw new StorageError(
       'volume-not-found',

@@ -94,6 +94,12 @@ export class Publications {
     return own.filter((publication) => isLive(publication, mounts));
   }
 
+  /** All that are mounted, of every volume. */
+  async live(): Promise<readonly Publication[]> {
+    const mounts = await this.#readMounts();
+    return [...this.#byPath.values()].filter((publication) => isLive(publication, mounts));
+  }
+
   /** Whether the volume was staged in this boot and not unstaged since. */
   isStaged(volumeId: string): boolean {
     return [...this.#byPath.values()].some(({ kind, volumeId: of }) => kind === 'stage' && of === volumeId);

@@ -30,8 +30,10 @@ export function parseDoomed(id: EntryId, text: string, path: string): DoomedReco
     const { spec, onDelete, scrub, addedBytes } = parseSnapshotRecord(text, path);
     return { spec, onDelete, scrub, promisedBytes: addedBytes, isCopy: true };
   }
-  const { spec, onDelete, scrub, source } = parseRecord(text, path);
+  const { spec, onDelete, scrub, source, state } = parseRecord(text, path);
   // one to be archived comes here only where that was asked for by name, or was half made
   const method = onDelete === 'archive' ? 'delete' : onDelete;
-  return { spec, onDelete: method, scrub, promisedBytes: spec.sizeBytes, isCopy: source !== undefined };
+  // the old data of a recycled volume: the volume itself is still promised its size, once
+  const promisedBytes = state === 'recycling' ? 0n : spec.sizeBytes;
+  return { spec, onDelete: method, scrub, promisedBytes, isCopy: source !== undefined };
 }

@@ -38,6 +38,17 @@ export class FieldReader {
     return new FieldReader(value, path, '');
   }
 
+  /** The same of a record, whose schema this version has to know. */
+  static ofRecord(text: string, path: string): FieldReader {
+    const fields = FieldReader.ofJson(text, path);
+    const schema = fields.number('schema');
+    if (schema === 1) return fields;
+    throw new StorageError(
+      'data-loss',
+      `record ${path} has schema ${schema}, this version reads 1; upgrade loam`,
+    );
+  }
+
   text(name: string): string {
     const value = this.#get(name);
     if (typeof value !== 'string' || value === '') throw this.#broken(name, 'a text');

@@ -1,6 +1,6 @@
 import type { Directory } from '../../host/directory.ts';
 import { touchFile } from '../../host/entries.ts';
-import { writeDurably } from '../../host/durable-file.ts';
+import { readIfPresent, writeDurably } from '../../host/durable-file.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { VolumeId } from '../../model/volume-id.ts';
 import { formatRecord, parseRecord, recordName, type VolumeRecord } from './record.ts';
@@ -15,6 +15,9 @@ export const acknowledgedName = 'acknowledged';
 /** Likewise, once the volume is staged for the first time; that mark is flushed, since data may follow. */
 export const usedName = 'used';
 
+/** Does something that can be repeated. */
+export type WithReserve = <T>(act: () => Promise<T>) => Promise<T>;
+
 /**
  * The records of one pool: files beside the data, and an index of them in memory, by id and by name.
  *
@@ -23,17 +26,21 @@ export const usedName = 'used';
  */
 export class RecordStore {
   readonly #volumes: Directory;
+  readonly #withReserve: WithReserve;
   readonly #records = new Map<string, VolumeRecord>();
   readonly #broken = new Map<string, StorageError>();
   readonly #idByName = new Map<string, VolumeId>();
+  readonly #recycling = new Map<string, VolumeRecord>();
   #promisedBytes = 0n;
   readonly #unwritten = new UnwrittenSpace();
   #reservedUnwrittenBytes = 0n;
   #sharingNotes = 0;
   #copied = 0;
 
-  constructor(volumes: Directory) {
+  /** @param withReserve does what a full disk must not keep from being done; unset: as any other */
+  constructor(volumes: Directory, withReserve: WithReserve = (act) => act()) {
     this.#volumes = volumes;
+    this.#withReserve = withReserve;
   }
 
   get(id: string): VolumeRecord | undefined {
@@ -92,6 +99,11 @@ export class RecordStore {
     return this.#copied;
   }
 
+  /** Those that are being emptied. */
+  recycling(): IterableIterator<VolumeRecord> {
+    return this.#recycling.values();
+  }
+
   /** What was last noted. */
   sharedBytes(id: string): bigint {
     return this.#unwritten.sharedBytes(id);
@@ -104,6 +116,7 @@ export class RecordStore {
     this.#idByName.set(record.name, record.spec.id);
     this.#promisedBytes += record.spec.sizeBytes;
     if (record.source !== undefined) this.#copied += 1;
+    if (record.state === 'recycling') this.#recycling.set(record.spec.id, record);
     this.#unwritten.put(record.spec);
   }
 
@@ -135,6 +148,7 @@ export class RecordStore {
     const record = this.#records.get(id);
     if (record === undefined) return;
     this.#records.delete(id);
+    this.#recycling.delete(id);
     this.#idByName.delete(record.name);
     this.#promisedBytes -= record.spec.sizeBytes;
     if (record.source !== undefined) this.#copied -= 1;
@@ -154,7 +168,7 @@ export class RecordStore {
     if (before === undefined) throw new StorageError('volume-not-found', `volume ${id} is not on this node`);
     const directory = await this.#volumes.openChild(id);
     try {
-      await this.write(directory, change(before));
+      await this.#withReserve(() => this.write(directory, change(before)));
     } finally {
       await directory.close();
     }
@@ -176,7 +190,7 @@ export class RecordStore {
     if (record.acknowledged) return;
     const directory = await this.#volumes.openChild(record.spec.id);
     try {
-      await touchFile(directory, acknowledgedName);
+      await this.#withReserve(() => touchFile(directory, acknowledgedName));
     } finally {
       await directory.close();
     }
@@ -189,13 +203,27 @@ export class RecordStore {
     if (record.used === true) return;
     const directory = await this.#volumes.openChild(record.spec.id);
     try {
-      await touchFile(directory, usedName);
+      await this.#withReserve(() => touchFile(directory, usedName));
       await directory.sync();
     } finally {
       await directory.close();
     }
     const current = this.#records.get(record.spec.id);
     if (current !== undefined) this.put({ ...current, acknowledged: true, used: true });
+  }
+
+  /** Reads the record of a volume that has just come here into the index. @throws StorageError 'data-loss' */
+  async load(id: VolumeId): Promise<VolumeRecord> {
+    const directory = await this.#volumes.openChild(id);
+    try {
+      const path = directory.pathOf(recordName);
+      const text = (await readIfPresent(directory, recordName)) ?? '';
+      const record = volumeKind.parse(text, path, await directory.names());
+      this.put(record);
+      return record;
+    } finally {
+      await directory.close();
+    }
   }
 
   /** Reads every record into the index. Never changes anything on disk. */

@@ -1,5 +1,4 @@
 import { onDeletes, type OnDelete, type ScrubMethod } from '../../model/class-parameters.ts';
-import { StorageError } from '../../model/errors.ts';
 import {
   consistencies,
   type ClaimRef,
@@ -54,11 +53,15 @@ export interface VolumeRecord {
   readonly source?: ContentSource;
   /** how sure that copy was; unset while it is being made */
   readonly consistency?: Consistency;
+  /** where in the pool its data lay before it became a volume; unset: it was made here */
+  readonly adoptedFrom?: string;
   readonly createdAtMs: number;
   /** whether a PV of it was ever seen; such a volume is never swept */
   readonly acknowledged: boolean;
   /** whether it was ever staged, so that somebody may have written to it */
   readonly used?: boolean;
+  /** when it was deleted and its data kept, of a volume in the archive */
+  readonly archivedAtMs?: number;
 }
 
 /** The record as the file has it: bytes as decimal text, the mode as octal text. */
@@ -74,21 +77,16 @@ export function formatRecord(record: VolumeRecord): string {
  * @throws StorageError 'data-loss' naming the path, the field and what is wrong with it
  */
 export function parseRecord(text: string, path: string): VolumeRecord {
-  const fields = FieldReader.ofJson(text, path);
-  const schema = fields.number('schema');
-  if (schema !== 1) {
-    throw new StorageError(
-      'data-loss',
-      `record ${path} has schema ${schema}, this version reads 1; upgrade loam`,
-    );
-  }
+  const fields = FieldReader.ofRecord(text, path);
   const claim = readClaim(fields);
   const clusterUid = fields.optionalText('clusterUid');
   const className = fields.optionalText('className');
   const inline = fields.optionalObject('inline');
+  const adoptedFrom = fields.optionalText('adoptedFrom');
   const mutable = fields.optionalObject('mutable')?.texts();
   const source = fields.optionalObject('source');
   const consistency = fields.optionalOneOf('consistency', consistencies);
+  const archivedAtMs = fields.optionalNumber('archivedAtMs');
   return {
     schema: 1,
     name: fields.text('name'),
@@ -105,8 +103,10 @@ export function parseRecord(text: string, path: string): VolumeRecord {
     ...(inline === undefined ? {} : { inline: parseOwner(inline) }),
     ...(source === undefined ? {} : { source: parseSource(source) }),
     ...(consistency === undefined ? {} : { consistency }),
+    ...(adoptedFrom === undefined ? {} : { adoptedFrom }),
     createdAtMs: fields.number('createdAtMs'),
     acknowledged: fields.truth('acknowledged'),
+    ...(archivedAtMs === undefined ? {} : { archivedAtMs }),
   };
 }
 

@@ -58,14 +58,7 @@ export function formatSnapshotRecord(record: SnapshotRecord): string {
  * @throws StorageError 'data-loss' naming the path, the field and what is wrong with it
  */
 export function parseSnapshotRecord(text: string, path: string): SnapshotRecord {
-  const fields = FieldReader.ofJson(text, path);
-  const schema = fields.number('schema');
-  if (schema !== 1) {
-    throw new StorageError(
-      'data-loss',
-      `record ${path} has schema ${schema}, this version reads 1; upgrade loam`,
-    );
-  }
+  const fields = FieldReader.ofRecord(text, path);
   const id = fields.text('id');
   if (!isSnapshotId(id)) {
     throw new StorageError(

@@ -9,6 +9,7 @@ import { roomFor, shortage } from '../place-volume.ts';
 import type { WantedSnapshot } from './read-snapshot-request.ts';
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
 import { usersOfVolume } from '../published/users-of-volume.ts';
+import { refuseRecycling } from '../refuse-recycling.ts';
 import { backendOf, type VolumeEnvironment } from '../volume-environment.ts';
 
 /** A backend that can make snapshots. */
@@ -30,7 +31,7 @@ export interface SnapshotPlan extends LocatedVolume {
 /**
  * Looks at the source, whose lock is the caller's to hold.
  *
- * @throws StorageError 'source-not-found' | 'busy' | 'unsupported-capability' | 'pool-unavailable' | 'data-loss'
+ * @throws StorageError 'source-not-found' | 'busy' | 'in-use' while it is being emptied | 'unsupported-capability' | 'pool-unavailable' | 'data-loss'
  */
 export async function planSnapshot(
   environment: VolumeEnvironment,
@@ -68,6 +69,7 @@ async function findSource(environment: VolumeEnvironment, wanted: WantedSnapshot
     const isGoing = environment.pools.open().some((pool) => pool.trash.holds(sourceVolumeId));
     throw sourceNotFound(wanted, isGoing ? 'is deleted, its bytes are being removed' : 'is not on this node');
   }
+  refuseRecycling(found.record);
   const { state, inline } = found.record;
   if (state !== 'ready') {
     throw new StorageError(

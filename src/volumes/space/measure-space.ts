@@ -20,12 +20,16 @@ export function measure(pool: Pool, disk: DiskReading, openPools: readonly Pool[
   let promisedBytes = 0n;
   let unwrittenBytes = 0n;
   let pendingBytes = 0n;
+  let reserveBytes = 0n;
   for (const other of openPools) {
     if (other.fileSystemId !== pool.fileSystemId) continue;
     promisedBytes += other.promisedBytes();
     unwrittenBytes += other.records.unwrittenBytes;
-    for (const bytes of other.allocating.values()) pendingBytes += bytes;
+    pendingBytes += other.pendingBytes();
+    reserveBytes += other.reserveBytes;
   }
-  const facts: SpaceFacts = { ...disk, promisedBytes, unwrittenBytes, pendingBytes };
+  // of what is available it is missing already
+  const totalBytes = disk.totalBytes - reserveBytes;
+  const facts: SpaceFacts = { ...disk, totalBytes, promisedBytes, unwrittenBytes, pendingBytes };
   return { ...spaceOf(facts, pool.config), facts };
 }

@@ -9,6 +9,8 @@ import type { Metrics } from '../../model/metrics.ts';
 import { describeEntry, nounOf, type EntryId } from '../../model/snapshot-id.ts';
 import { destroyEntry } from './destroy-entry.ts';
 import { recordNameOf, type DoomedRecord } from '../records/entry-record.ts';
+import { briefPace, TakesLong } from './brief-pace.ts';
+import { politePace, type GiveWay } from './give-way.ts';
 import { RemovalWaiters } from './removal-waiters.ts';
 import {
   backOffMs,
@@ -26,6 +28,8 @@ export interface TrashOptions {
   /** the pool's name in metrics; unset: its path */
   readonly poolName?: string;
   readonly pace: Pace;
+  /** waits, for a moment, while calls are under way; unset: nobody is waited for */
+  readonly giveWay?: GiveWay;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -51,14 +55,19 @@ interface Entry {
   readonly name: string;
   readonly sinceMs: number;
   found: EntryRecord;
+  /** found out at the first try in this process: then small ones do not wait for it */
+  takesLong: boolean;
   attempts: number;
   failure: StorageError | undefined;
   /** ends the wait before the next attempt; unset while there is none */
   cancelRetry: (() => void) | undefined;
 }
 
-/** Scrubs take as long as their disk needs; what is only to be removed does not queue behind them. */
-type Lane = TrashEntry['method'];
+/**
+ * Scrubs take as long as their disk needs; what is only to be removed does not queue behind them. And nothing small queues behind a
+ * large tree or image: what takes long is put off to a lane of its own kind, and goes on there where it was.
+ */
+type Lane = TrashEntry['method'] | `long ${TrashEntry['method']}`;
 
 const trashName = 'trash';
 
@@ -70,7 +79,12 @@ const trashName = 'trash';
 export class Trash {
   readonly #options: TrashOptions;
   readonly #entries = new Map<string, Entry>();
-  readonly #queues: Record<Lane, Entry[]> = { delete: [], scrub: [] };
+  readonly #queues: Record<Lane, Entry[]> = {
+    delete: [],
+    scrub: [],
+    'long delete': [],
+    'long scrub': [],
+  };
   readonly #busy = new Set<Lane>();
   readonly #running = new Map<Lane, Promise<void>>();
   readonly #waiters = new RemovalWaiters();
@@ -105,16 +119,17 @@ export class Trash {
   /**
    * Moves the directory of a volume or snapshot into the trash: once this resolves it survives any crash that it is deleted. One
    * that is not there (any more) is fine. Several deleted ones of one id may lie here at once.
+   * @param name of the directory; unset: the id
    */
-  async take(folder: Directory, id: EntryId): Promise<void> {
+  async take(folder: Directory, id: EntryId, name: string = id): Promise<void> {
     this.#signal.throwIfAborted();
     const trash = await this.#open();
-    const found = await this.#readRecord(folder, id, id);
+    const found = await this.#readRecord(folder, name, id);
     this.#lastMs = Math.max(this.#lastMs + 1, this.#options.clock.nowMs());
     // known from before the move on, so that at no time the id is in neither place
     const entry = this.#add({ id, name: entryName(id, this.#lastMs), timeMs: this.#lastMs, found });
     try {
-      await folder.rename(id, trash, entry.name);
+      await folder.rename(name, trash, entry.name);
     } catch (error) {
       const failure = StorageError.from(
         error,
@@ -126,7 +141,7 @@ export class Trash {
         throw failure;
       }
       this.#forget(entry);
-      const isGone = errorCode(error) === 'ENOENT' && !(await folder.exists(id));
+      const isGone = errorCode(error) === 'ENOENT' && !(await folder.exists(name));
       if (!isGone) {
         this.#waiters.reject(id, failure);
         throw failure;
@@ -208,8 +223,14 @@ export class Trash {
     );
   }
 
+  #paceOf({ takesLong }: Entry): Pace {
+    const { pace, giveWay } = this.#options;
+    if (!takesLong) return briefPace(pace);
+    return giveWay === undefined ? pace : politePace(pace, giveWay);
+  }
+
   async #attempt(entry: Entry): Promise<void> {
-    const { pace, beforeRemove, discard } = this.#options;
+    const { beforeRemove, discard } = this.#options;
     const log = this.#logOf(entry);
     entry.attempts += 1;
     try {
@@ -219,7 +240,7 @@ export class Trash {
         entry.found = await this.#readRecord(trash, entry.name, entry.id);
       await destroyEntry(trash, entry.name, {
         found: entry.found,
-        pace,
+        pace: this.#paceOf(entry),
         log,
         signal: this.#signal,
         beforeRemove,
@@ -227,7 +248,12 @@ export class Trash {
         mayShare: this.#mayShare(entry),
       });
     } catch (error) {
-      if (!this.#signal.aborted) this.#failed(entry, StorageError.from(error, `removing ${entry.name}`));
+      if (error instanceof TakesLong) {
+        entry.attempts -= 1;
+        entry.takesLong = true;
+        this.#enqueue(entry);
+      } else if (!this.#signal.aborted)
+        this.#failed(entry, StorageError.from(error, `removing ${entry.name}`));
       return;
     }
     this.#forget(entry);
@@ -261,7 +287,8 @@ export class Trash {
   #enqueue(entry: Entry): void {
     if (this.#signal.aborted) return;
     entry.cancelRetry = undefined;
-    const lane = methodOf(entry.found).kind;
+    const method = methodOf(entry.found).kind;
+    const lane = entry.takesLong ? (`long ${method}` as const) : method;
     this.#queues[lane].push(entry);
     if (this.#busy.has(lane)) return;
     this.#busy.add(lane);
@@ -275,6 +302,7 @@ export class Trash {
       name,
       sinceMs,
       found,
+      takesLong: false,
       attempts: 0,
       failure: undefined,
       cancelRetry: undefined,

@@ -45,6 +45,27 @@ const unstage = (stagingTargetPath = lab.kubeletPath('stage'), volumeId = 'a') =
 const reason = (name: string) => ({ reason: name });
 
 describe('a volume on its way into a pod', () => {
+  test('is closed for whoever comes new, while its end is decided on', async () => {
+    const open = process.service.close('a');
+    const another = process.service.close('a');
+    await expect(stage()).rejects.toMatchObject({
+      ...reason('busy'),
+      message: expect.stringMatching(/claim is gone/) as string,
+    });
+    another();
+    await expect(stage()).rejects.toMatchObject(reason('busy'));
+    expect(process.service.wasUsed('a')).toBe(false);
+    open();
+    await stage();
+    // who is in already stays in
+    const late = process.service.close('a');
+    await stage();
+    await publish();
+    late();
+    await unpublish();
+    await unstage();
+  });
+
   test('is staged, published, measured, unpublished and unstaged, each repeated', async () => {
     for (let round = 0; round < 2; round += 1) await stage();
     for (let round = 0; round < 2; round += 1) await publish();

@@ -9,6 +9,25 @@ describe('a configured folder', () => {
   test('with a marker is a pool', () => {
     expect(decideMarker({ ...fresh, marker, knownUuid: 'other' }).kind).toBe('use');
   });
+  test('with a marker of another file system is a copy, as far as anybody can tell', () => {
+    const made = { ...marker, fileSystem: { type: 'ext4', uuid: 'one' } };
+    const on = (fileSystem: { type: string; uuid?: string } | undefined) =>
+      decideMarker({ ...fresh, marker: made, fileSystem });
+    expect(on({ type: 'ext4', uuid: 'one' }).kind).toBe('use');
+    expect(on(undefined).kind).toBe('use');
+    for (const other of [
+      { type: 'ext4', uuid: 'two' },
+      { type: 'ext4' },
+      { type: 'xfs', uuid: 'one' },
+      { type: 'overlay' },
+    ]) {
+      expect(on(other)).toMatchObject({
+        kind: 'refuse',
+        why: expect.stringMatching(/it is a copy.*take the field fileSystem out of/) as unknown,
+      });
+    }
+    expect(decideMarker({ ...fresh, marker, fileSystem: { type: 'xfs', uuid: 'two' } }).kind).toBe('use');
+  });
   test('that is empty becomes one where it may', () => {
     expect(decideMarker(fresh).kind).toBe('create');
     expect(decideMarker({ ...fresh, names: ['lost+found'] }).kind).toBe('create');

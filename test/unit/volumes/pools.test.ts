@@ -31,6 +31,7 @@ describe('a pool', () => {
     });
     expect((await stat(lab.poolPath())).mode & 0o777).toBe(0o700);
     expect((await readdir(lab.poolPath())).sort()).toEqual([
+      'archive',
       'by-claim',
       'lost+found',
       'pool.json',

@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open, symlink } from 'node:fs/promises';
+import { errorCode } from './descriptor.ts';
+import type { Directory } from './directory.ts';
+import { removeFile } from './entries.ts';
+import { syncFileSystem } from './file-system-sync.ts';
+
+/** Some of a disk that is held for a day when nothing else is left of it. */
+export interface HeldSpace {
+  heldBytes(): Promise<bigint>;
+  /** Has it hold so much, where it holds less. Durable when it resolves; a failure leaves what it has got so far. */
+  growTo(bytes: bigint, signal: AbortSignal): Promise<void>;
+  /** Has it hold no more than so much. When it resolves others can have the rest. */
+  shrinkTo(bytes: bigint, signal: AbortSignal): Promise<void>;
+}
+
+const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const chunkBytes = 1 << 20;
+
+/** A file with bytes that no file system can store in less. */
+export class ReserveFile implements HeldSpace {
+  readonly #folder: Directory;
+  readonly #name: string;
+
+  constructor(folder: Directory, name: string) {
+    this.#folder = folder;
+    this.#name = name;
+  }
+
+  async heldBytes(): Promise<bigint> {
+    try {
+      const file = await open(this.#folder.entry(this.#name), flags);
+      try {
+        return (await file.stat({ bigint: true })).size;
+      } finally {
+        await file.close();
+      }
+    } catch (error) {
+      if (errorCode(error) === 'ENOENT') return 0n;
+      throw error;
+    }
+  }
+
+  async growTo(bytes: bigint, signal: AbortSignal): Promise<void> {
+    const file = await open(this.#folder.entry(this.#name), flags | constants.O_CREAT, 0o600);
+    try {
+      const chunk = randomBytes(chunkBytes);
+      for (let at = (await file.stat()).size; at < Number(bytes); at += chunkBytes) {
+        signal.throwIfAborted();
+        await file.write(chunk, 0, Math.min(chunkBytes, Number(bytes) - at), at);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+
+  async shrinkTo(bytes: bigint): Promise<void> {
+    const file = await open(this.#folder.entry(this.#name), flags);
+    try {
+      await file.truncate(Number(bytes));
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+const linkBytes = 4096n;
+const linkTarget = 'x'.repeat(4000);
+const blocksName = 'blocks';
+/** For one rename btrfs wants some MiB of metadata to be free, for a record's write a few blocks of data. */
+const blocksShare = 8n;
+
+/**
+ * A folder for btrfs, where one kind of block cannot become the other: a file of the one, and long links, whose text lies among
+ * the other. A record's write asks for some of each, a delete for metadata only.
+ */
+export class ReserveFolder implements HeldSpace {
+  readonly #parent: Directory;
+  readonly #name: string;
+
+  constructor(parent: Directory, name: string) {
+    this.#parent = parent;
+    this.#name = name;
+  }
+
+  async heldBytes(): Promise<bigint> {
+    if (!(await this.#parent.exists(this.#name))) return 0n;
+    return this.#within(async (folder, blocks) => {
+      const links = (await linksIn(folder)).length;
+      return BigInt(links) * linkBytes + (await blocks.heldBytes());
+    });
+  }
+
+  async growTo(bytes: bigint, signal: AbortSignal): Promise<void> {
+    await this.#within(async (folder, blocks) => {
+      await blocks.growTo(bytes / blocksShare, signal);
+      for (let index = 0n; index < linksFor(bytes); index += 1n) {
+        signal.throwIfAborted();
+        await symlink(linkTarget, folder.entry(String(index))).catch((error: unknown) => {
+          if (errorCode(error) !== 'EEXIST') throw error;
+        });
+      }
+      await syncFileSystem(folder, signal);
+    });
+  }
+
+  async shrinkTo(bytes: bigint, signal: AbortSignal): Promise<void> {
+    await this.#within(async (folder, blocks) => {
+      // to remove a name is what the kernel keeps room of its own for
+      const left = Number(linksFor(bytes));
+      for (const name of (await linksIn(folder)).slice(left)) await removeFile(folder, name);
+      const ownBytes = bytes / blocksShare;
+      if ((await blocks.heldBytes()) > ownBytes) await blocks.shrinkTo(ownBytes);
+      // what is removed is free only when the change is on the disk
+      await syncFileSystem(folder, signal);
+    });
+  }
+
+  async #within<T>(act: (folder: Directory, blocks: ReserveFile) => Promise<T>): Promise<T> {
+    const folder = await this.#parent.ensureChild(this.#name, 0o700);
+    try {
+      return await act(folder, new ReserveFile(folder, blocksName));
+    } finally {
+      await folder.close();
+    }
+  }
+}
+
+async function linksIn(folder: Directory): Promise<string[]> {
+  return (await folder.names()).filter((name) => name !== blocksName);
+}
+
+function linksFor(bytes: bigint): bigint {
+  return (bytes - bytes / blocksShare) / linkBytes;
+}
