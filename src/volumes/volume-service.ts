@@ -19,23 +19,31 @@ import type {
 import { StorageError } from '../model/errors.ts';
 import type {
   AdoptedVolume,
+  Discovery,
+  ArchivedVolume,
   HeldVolume,
   PoolRoom,
   PoolTrouble,
   UnacknowledgedVolume,
   VolumeLedger,
 } from '../model/volume-ledger.ts';
+import { adoptPath, type AdoptPathOptions } from './adoption/adopt-path.ts';
+import { adoptVolume } from './adoption/adopt-volume.ts';
+import { discoveriesOf } from './adoption/discoveries.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
+import { archivedOf, removeArchived } from './archive/archive-volume.ts';
 import { createSnapshot } from './snapshots/create-snapshot.ts';
 import { createVolume } from './create-volume.ts';
 import { deleteSnapshot } from './snapshots/delete-snapshot.ts';
 import { deleteVolume } from './delete-volume.ts';
 import { expandVolume } from './expand-volume.ts';
 import { getSnapshot, listSnapshots } from './snapshots/list-snapshots.ts';
+import { heldVolumes, roomsOf } from './held-volumes.ts';
 import { describe, listingOf, listVolumes } from './list-volumes.ts';
 import { modifyVolume } from './modify-volume.ts';
 import { offeredCapabilities } from './offered-capabilities.ts';
 import type { VolumeRecord } from './records/record.ts';
+import { recycleVolume, type RecycleRequest } from './recycle-volume.ts';
 import { reportCapacity } from './space/report-capacity.ts';
 import { poolUuidOf, volumeContextOf } from './volume-context.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
@@ -173,19 +181,43 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   }
 
   held(): readonly HeldVolume[] {
-    return [];
+    return heldVolumes(this.#environment.pools.open());
   }
 
-  recycle(): Promise<void> {
-    throw new StorageError('unimplemented', 'not yet');
+  close(volumeId: string): () => void {
+    return this.#environment.holds.close(volumeId);
   }
 
-  adopt(): Promise<AdoptedVolume> {
-    throw new StorageError('unimplemented', 'not yet');
+  recycle(request: RecycleRequest, call: CallContext): Promise<void> {
+    return recycleVolume(this.#environment, request, call);
+  }
+
+  /** Deleted volumes whose data is kept. */
+  archived(): readonly ArchivedVolume[] {
+    return archivedOf(this.#environment.pools.open());
+  }
+
+  /** Removes one of them for good. @throws StorageError 'volume-not-found' | 'busy' | 'still-removing' | 'pool-unavailable' */
+  removeArchived(archiveId: string, call: CallContext): Promise<void> {
+    return removeArchived(this.#environment, archiveId, call);
+  }
+
+  adopt(...[volumeId, owner, call]: Parameters<VolumeLedger['adopt']>): Promise<AdoptedVolume> {
+    return adoptVolume(this.#environment, volumeId, owner, call);
+  }
+
+  /** Makes a volume of a folder or an image file that lies in a pool. See `adoptPath`. */
+  adoptPath(path: string, options: AdoptPathOptions, call: CallContext): Promise<AdoptedVolume> {
+    return adoptPath(this.#environment, path, options, call);
+  }
+
+  /** What lies in the discovery folders of pools that make volumes of it. */
+  discoveries(): Promise<readonly Discovery[]> {
+    return discoveriesOf(this.#environment.pools.open());
   }
 
   rooms(): Promise<readonly PoolRoom[]> {
-    throw new StorageError('unimplemented', 'not yet');
+    return roomsOf(this.#environment.pools.open());
   }
 
   onRemoved(listener: (volumeId: string) => void): () => void {
