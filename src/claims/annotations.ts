@@ -15,6 +15,8 @@ export const storageResizer = 'volume.kubernetes.io/storage-resizer';
 /** On claims: their growth was done without kubelet, which need not look. */
 export const nodeExpansionNotRequired = 'volume.kubernetes.io/node-expansion-not-required';
 
+/** On volumes: their claimRef was written by kube-controller-manager or the scheduler, not by whoever made them. */
+export const boundByController = 'pv.kubernetes.io/bound-by-controller';
 /** On volumes. */
 export const provisionedBy = 'pv.kubernetes.io/provisioned-by';
 /** Present and empty says "no secret"; absent would make other provisioners read the class again at deletion. */
@@ -31,10 +33,16 @@ export const onRelease = 'loam.dev/on-release';
 export const onNodeLoss = 'loam.dev/on-node-loss';
 /** Until when a released volume is left as it is, as RFC 3339. A person may move it. */
 export const retainedUntil = 'loam.dev/retained-until';
+/** When the volume was last emptied for its next claim, as RFC 3339. */
+export const recycled = 'loam.dev/recycled';
 /** A PV for a volume that was there before: `by-name`, `by-hand` or `discovered`. */
 export const adopted = 'loam.dev/adopted';
 /** The node has not the disk that the PV means: since when, as RFC 3339. */
 export const poolMissing = 'loam.dev/pool-missing';
+/** The node that the PV is on is not to be seen: since when, as RFC 3339. The node's own process takes it off, for it is there. */
+export const nodeLostSince = 'loam.dev/node-lost-since';
+/** On ConfigMaps: the topology value of the node that has to see to what was let go without it. */
+export const tombstone = 'loam.dev/tombstone';
 /** The node's topology value: an index for watches, never a decision. */
 export const nodeLabel = 'loam.dev/node';
 
