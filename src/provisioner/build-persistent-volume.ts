@@ -10,6 +10,7 @@ import type { Segments } from '../model/topology.ts';
 import * as annotations from '../claims/annotations.ts';
 import { classNameOf, claimRefOf, requestedBytes, volumeNameFor } from '../claims/claim-facts.ts';
 import type { OwnSide } from '../claims/volume-facts.ts';
+import { endOfClass } from './end-of-class.ts';
 
 /**
  * The PersistentVolume of a claim, from what its class says and its driver answered (external-provisioner's fields and annotations).
@@ -21,6 +22,8 @@ export function buildPersistentVolume(input: {
   readonly storageClass: StorageClass;
   readonly volume: DriverVolume;
   readonly fsType: string;
+  /** of the claim's VolumeAttributesClass, which goes before the class's */
+  readonly retainFor?: string | undefined;
   readonly own: OwnSide;
   readonly identity: string;
 }): PersistentVolume {
@@ -40,7 +43,8 @@ export function buildPersistentVolume(input: {
         [annotations.provisionedBy]: own.driverName,
         [annotations.deletionSecretName]: '',
         [annotations.deletionSecretNamespace]: '',
-        ...(own.ownDriver ? endOf(storageClass) : {}),
+        ...(own.ownDriver ? endOfClass(storageClass) : {}),
+        ...(input.retainFor === undefined ? {} : { [annotations.retainFor]: input.retainFor }),
       },
       ...(policy === 'Delete' ? { finalizers: [annotations.provisionerFinalizer] } : {}),
     },
@@ -70,18 +74,6 @@ export function buildPersistentVolume(input: {
     },
   };
 }
-
-/** What the class says of the volume's end, where a person can change it. The driver has read the class, so that these are sound. */
-function endOf({ parameters = {} }: StorageClass): Record<string, string> {
-  const said = endings.map(([key, annotation]) => [annotation, parameters[key] ?? ''] as const);
-  return Object.fromEntries(said.filter(([, text]) => text !== ''));
-}
-
-const endings = [
-  ['retainFor', annotations.retainFor],
-  ['onRelease', annotations.onRelease],
-  ['onNodeLoss', annotations.onNodeLoss],
-] as const;
 
 function termOf(segments: Segments): NodeSelectorTerm {
   const matchExpressions = Object.entries(segments)

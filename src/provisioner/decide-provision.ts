@@ -10,6 +10,8 @@ export interface ProvisionFacts extends EarlyFacts {
   readonly capabilities: ReadonlySet<ControllerCapability>;
   /** the PV of this claim's name, where there is one */
   readonly existing: PersistentVolume | undefined;
+  /** why it must not be given an empty volume now; unset: nothing stands against it */
+  readonly heldBack?: { readonly reason: string; readonly afterMs: number } | undefined;
 }
 
 /**
@@ -26,7 +28,13 @@ export type ProvisionDecision =
     }
   | { readonly kind: 'existing'; readonly volume: PersistentVolume; readonly reason: string }
   | { readonly kind: 'ignore'; readonly reason: string }
-  | { readonly kind: 'wait'; readonly reason: string; readonly looksAgain: boolean }
+  | {
+      readonly kind: 'wait';
+      readonly reason: string;
+      readonly looksAgain: boolean;
+      /** when; unset: soon */
+      readonly afterMs?: number;
+    }
   | { readonly kind: 'retry'; readonly reason: string }
   | { readonly kind: 'populator'; readonly reason: string }
   | { readonly kind: 'refuse'; readonly storageClass: StorageClass; readonly reason: string };
@@ -61,6 +69,8 @@ export function decideProvision(facts: ProvisionFacts): ProvisionDecision {
       reason: `${facts.existing.metadata.name} exists already`,
     };
   }
+  // whoever asked for it: its class wants the data that it had before
+  if (facts.heldBack !== undefined) return { kind: 'wait', looksAgain: true, ...facts.heldBack };
   if (!isCalledHere) {
     const early = decideEarly(facts);
     if (early.kind === 'not-early') {
@@ -96,7 +106,12 @@ function decideShape(facts: ProvisionFacts, storageClass: StorageClass, reason: 
   const { claim, own } = facts;
   const refuse = (reason: string): ProvisionDecision => ({ kind: 'refuse', storageClass, reason });
   const source = decideDataSource(claim, facts.capabilities);
+  // a populator fills whatever volume its own claim gets
   if (source.kind === 'populator') return source;
+  const contradiction = own.ownDriver
+    ? recycleContradiction(storageClass, source.kind !== 'empty')
+    : undefined;
+  if (contradiction !== undefined) return refuse(contradiction);
   if (source.kind === 'refuse') return refuse(source.reason);
   if ((claim.spec.volumeAttributesClassName ?? '') !== '' && !facts.capabilities.has('MODIFY_VOLUME')) {
     return refuse(
@@ -112,6 +127,22 @@ function decideShape(facts: ProvisionFacts, storageClass: StorageClass, reason: 
     );
   }
   return { kind: 'provision', storageClass, ...(source.kind === 'empty' ? {} : { source }), reason };
+}
+
+/**
+ * What a class with `onRelease: recycle` cannot mean. Its claims with a data source are refused here, where a volume is to be made; one
+ * that finds a recycled PV free is bound to that by Kubernetes, without its source (see VolumeRecycling).
+ */
+function recycleContradiction(
+  { metadata, reclaimPolicy = 'Delete', parameters = {} }: StorageClass,
+  hasSource: boolean,
+): string | undefined {
+  if (parameters['onRelease'] !== 'recycle') return undefined;
+  if (reclaimPolicy === 'Delete') {
+    return `StorageClass ${metadata.name} says reclaimPolicy: Delete and onRelease: recycle, which cannot both be; make the class anew with reclaimPolicy: Retain to have released volumes emptied and offered again, or without onRelease to have them deleted`;
+  }
+  if (!hasSource) return undefined;
+  return `StorageClass ${metadata.name} says onRelease: recycle, and Kubernetes could bind a claim with a data source to one of its empty recycled volumes instead of a copy; use another class for copies`;
 }
 
 function ignore(reason: string): ProvisionDecision {

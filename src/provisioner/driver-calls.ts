@@ -115,6 +115,11 @@ export class DriverCalls {
     }
   }
 
+  /** Work of our own driver that CSI has no call for, with the deadline of one. */
+  within<T>(doing: string, signal: AbortSignal, run: (call: CallContext) => Promise<T>): Promise<T> {
+    return this.#withDeadline(doing, signal, run).finally(this.#onSpaceUsed);
+  }
+
   /** A driver that does not heed the signal must not hold a worker either, so the deadline is also raced. */
   async #withDeadline<T>(
     method: string,

@@ -13,6 +13,7 @@ import { decideState, isInfeasible } from './decide-state.ts';
 import { describeDriverError, type DriverCalls } from './driver-calls.ts';
 import { findAttributes } from './find-attributes.ts';
 import { giveBack } from './give-back.ts';
+import { splitAttributes } from './modification/split-attributes.ts';
 import { identityOfContext, type Intents } from './intents.ts';
 import type { SourcePreparation } from './prepare-source.ts';
 import { VolumeSaving, type Attempt, type SavingOptions } from './save-volume.ts';
@@ -63,7 +64,14 @@ export class ClaimProvisioning {
       if (prepared.kind === 'not-now') return prepared.outcome;
       contentSource = prepared.contentSource;
     }
-    const { mutableParameters } = attributes;
+    const found = attributes.mutableParameters;
+    let retainFor: string | undefined;
+    let mutableParameters = found;
+    try {
+      if (found !== undefined) ({ forDriver: mutableParameters, retainFor } = splitAttributes(found, own));
+    } catch (error) {
+      return this.refused(claim, storageClass.metadata.name, messageOf(error));
+    }
     const asked = { claim, storageClass, own, contentSource, mutableParameters };
     const built = buildCreateRequest({ ...this.#options, ...asked });
     if (built.kind === 'refused') return this.refused(claim, storageClass.metadata.name, built.reason);
@@ -72,7 +80,7 @@ export class ClaimProvisioning {
     const takeBack = reports.beginning(claim);
     try {
       return await this.#attempt(
-        { claim, storageClass, fsType, intent, startMs: clock.nowMs() },
+        { claim, storageClass, fsType, retainFor, intent, startMs: clock.nowMs() },
         request,
         signal,
       );

@@ -39,6 +39,8 @@ export interface Attempt {
   readonly claim: PersistentVolumeClaim;
   readonly storageClass: StorageClass;
   readonly fsType: string;
+  /** of the claim's VolumeAttributesClass */
+  readonly retainFor?: string | undefined;
   readonly intent: Intent;
   readonly startMs: number;
 }
@@ -59,7 +61,7 @@ export class VolumeSaving {
     signal: AbortSignal,
   ): Promise<Outcome> {
     const { watches, api, own, redecide, settler } = this.#options;
-    const { storageClass, fsType, intent } = attempt;
+    const { storageClass, fsType, retainFor, intent } = attempt;
     const log = this.#options.log.child({ ...logFacts(intent.claim), volumeId: volume.volumeId });
     let claim = watches.claimByUid(uidOf(attempt.claim));
     // it may only have lost its label meanwhile
@@ -72,7 +74,8 @@ export class VolumeSaving {
       log.info({}, `the claim changed while its volume was made: ${again.reason}`);
       return { kind: 'retry', afterMs: again.kind === 'wait' ? saveWaits.baseMs : 0 };
     }
-    const wanted = buildPersistentVolume({ ...this.#options, claim, storageClass, volume, fsType, own });
+    const parts = { claim, storageClass, volume, fsType, own, retainFor };
+    const wanted = buildPersistentVolume({ ...this.#options, ...parts });
     const persisted = await persistVolume(api, wanted, identity, signal);
     switch (persisted.kind) {
       case 'saved':

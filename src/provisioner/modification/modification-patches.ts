@@ -1,4 +1,5 @@
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
+import { retainFor as retainForKey } from '../../claims/annotations.ts';
 import { mergeConditions, standingConditions, type WantedCondition } from '../../claims/claim-conditions.ts';
 import {
   modificationStateOf,
@@ -7,6 +8,7 @@ import {
   modifying,
   type ModifyStatus,
 } from './modification-state.ts';
+import { toldText } from '../../model/told-text.ts';
 
 /** What is written of a change of attributes, as JSON merge patches that hold only for the object as it was read. */
 
@@ -39,7 +41,7 @@ export function failurePatch(
   const how = failure.isFinal ? 'failed. Waiting for retry.' : 'is still in progress.';
   const wanted: readonly WantedCondition[] = [
     { type: modifying, message: `Modifying volume to "${target}" ${how}` },
-    { type: modifyError, reason: failure.code, message: failure.message },
+    { type: modifyError, reason: failure.code, message: toldText(failure.message) },
   ];
   const standing = standingConditions(claim, modifyConditions);
   const isSaid = wanted.every(({ type, reason, message }) =>
@@ -52,11 +54,21 @@ export function failurePatch(
   });
 }
 
-/** The PV's first, so that it is never the claim alone that says it. Undefined: it says so already. */
-export function volumePatch({ metadata, spec }: PersistentVolume, target: string): object | undefined {
-  if (spec.volumeAttributesClassName === target) return undefined;
+/**
+ * The PV's first, so that it is never the claim alone that says it. Undefined: it says so already.
+ *
+ * @param retainFor how long the volume is retained once it is released; unset: the class does not say
+ */
+export function volumePatch(
+  { metadata, spec }: PersistentVolume,
+  target: string,
+  retainFor?: string,
+): object | undefined {
+  const isRetained = retainFor === undefined || metadata.annotations?.[retainForKey] === retainFor;
+  if (spec.volumeAttributesClassName === target && isRetained) return undefined;
   const { resourceVersion } = metadata;
-  return { metadata: { resourceVersion }, spec: { volumeAttributesClassName: target } };
+  const annotations = retainFor === undefined ? {} : { annotations: { [retainForKey]: retainFor } };
+  return { metadata: { resourceVersion, ...annotations }, spec: { volumeAttributesClassName: target } };
 }
 
 export function finishedPatch(claim: PersistentVolumeClaim, target: string, nowMs: number): object {

@@ -17,6 +17,7 @@ import type { ClusterView } from '../watches.ts';
 import type { AttributesClasses } from './attributes-classes.ts';
 import { decideModification, type ModificationDecision } from './decide-modification.ts';
 import * as patches from './modification-patches.ts';
+import { splitAttributes } from './split-attributes.ts';
 
 export interface ModificationOptions {
   readonly api: KubeApi;
@@ -125,9 +126,12 @@ export class ModificationReconciler {
     }
     const beginning = `external resizer is modifying volume ${known.metadata.name} with vac ${name}`;
     events.normal('PersistentVolumeClaim', claim, 'VolumeModify', beginning);
+    let retainFor: string | undefined;
     try {
       const volumeId = volume.spec.csi?.volumeHandle ?? '';
-      await calls.modifyVolume({ volumeId, mutableParameters: attributes.parameters ?? {} }, signal);
+      const split = splitAttributes(attributes.parameters ?? {}, this.#options.own);
+      retainFor = split.retainFor;
+      await calls.modifyVolume({ volumeId, mutableParameters: split.forDriver }, signal);
     } catch (error) {
       if (signal.aborted) throw error;
       return this.#failed(claim, change, error, signal);
@@ -135,7 +139,7 @@ export class ModificationReconciler {
     this.#forgetFailures(uid);
     // not what was read before the call, which may have taken long
     const volumeNow = watches.volume(volume.metadata.name) ?? volume;
-    await this.#writes.volume(volumeNow, patches.volumePatch(volumeNow, name), signal);
+    await this.#writes.volume(volumeNow, patches.volumePatch(volumeNow, name, retainFor), signal);
     const claimNow = watches.claimByUid(uid) ?? claim;
     const done = await this.#writes.claimStatus(
       claimNow,

@@ -3,10 +3,33 @@ import { poolUuidKey, type ClaimRef } from '../../model/volume.ts';
 import { provisionerFinalizer, reclaiming } from '../../claims/annotations.ts';
 import { claimKey, uidOf } from '../../claims/claim-facts.ts';
 import { isOfDriver, isOnNode, type OwnSide } from '../../claims/volume-facts.ts';
+import { readEnd, retentionEndMs } from '../../claims/read-end.ts';
+
+/** The claim is gone, as far as the PV controller knows. */
+interface Released {
+  readonly claim: ClaimRef;
+  readonly volumeId: string;
+  readonly reason: string;
+}
 
 export type ReclaimDecision =
-  /** its claim is gone, as far as the PV controller knows: look, then destroy */
-  | { readonly kind: 'reclaim'; readonly claim: ClaimRef; readonly volumeId: string; readonly reason: string }
+  /** look, then destroy data and PV */
+  | ({ readonly kind: 'reclaim' } & Released)
+  /** look, then empty the volume and offer the PV to the next claim */
+  | ({ readonly kind: 'recycle' } & Released)
+  /** left as it is until then */
+  | ({
+      readonly kind: 'retain';
+      readonly untilMs: number;
+      /** whether the PV says so already */
+      readonly isNoted: boolean;
+      readonly forMs: number;
+      readonly next: 'reclaim' | 'recycle';
+    } & Released)
+  /** a static PV whose policy Recycle nobody else serves */
+  | { readonly kind: 'adopt-recycle'; readonly reason: string }
+  /** a person wrote what cannot be read: nothing is destroyed */
+  | { readonly kind: 'unclear'; readonly isRecycle: boolean; readonly reason: string }
   /** ours, but nothing is to be destroyed now */
   | { readonly kind: 'keep'; readonly reason: string }
   /** another PV, which is not to be reclaimed, has the same data */
@@ -17,12 +40,18 @@ export type ReclaimDecision =
 /**
  * What to do about a PV, by what it says itself.
  *
+ * A PV that somebody deleted while its volume is retained stays Terminating, held by our finalizer, until the retention ends: until then
+ * `loam undelete` can still make another PV over the data. One that is to be recycled and is being deleted can never be offered again;
+ * policy Retain leaves its data where it is.
+ *
  * @param sameData other PVs over the same driver and handle: a volume belongs to every one of them
+ * @param nowMs 0: no retention has ended yet
  */
 export function decideReclaim(
   volume: PersistentVolume,
   own: OwnSide,
   sameData: readonly PersistentVolume[] = [],
+  nowMs = 0,
 ): ReclaimDecision {
   const csi = volume.spec.csi;
   if (!isOfDriver(volume, own.driverName)) return { kind: 'ignore', reason: "another driver's" };
@@ -30,39 +59,55 @@ export function decideReclaim(
     return { kind: 'ignore', reason: 'it has no CSI source of this driver' };
   if (!isOnNode(volume, own)) return { kind: 'ignore', reason: 'its nodeAffinity is not this node' };
 
-  const policy = volume.spec.persistentVolumeReclaimPolicy ?? 'Retain';
-  if (policy !== 'Delete') return { kind: 'keep', reason: `reclaim policy ${policy}` };
+  const end = readEnd(volume);
+  if (end.kind === 'keep' || end.kind === 'unclear') return end;
+  const isRecycle = end.kind !== 'destroy';
+  // other people's drivers cannot empty a volume
+  if (isRecycle && !own.ownDriver) return keep('this driver cannot recycle volumes');
   const phase = volume.status?.phase ?? 'Pending';
-  if (phase !== 'Released' && phase !== 'Failed') return { kind: 'keep', reason: `phase ${phase}` };
+  if (phase !== 'Released' && phase !== 'Failed') return keep(`phase ${phase}`);
+  const isGoing = volume.metadata.deletionTimestamp !== undefined;
   const isProtected = volume.metadata.finalizers?.includes(provisionerFinalizer) ?? false;
-  if (volume.metadata.deletionTimestamp !== undefined && !isProtected) {
-    return { kind: 'keep', reason: 'it is being deleted and our finalizer was taken away' };
-  }
+  if (isGoing && !isProtected) return keep('it is being deleted and our finalizer was taken away');
+  if (isGoing && isRecycle) return keep('it is being deleted, and can never be offered again');
   const ref = volume.spec.claimRef;
-  if (ref?.uid === undefined || ref.uid === '')
-    return { kind: 'keep', reason: 'it names no claim that could be gone' };
-  const sharer = sameData.find((other) => keepsDataOf(other, volume));
+  if (ref?.uid === undefined || ref.uid === '') return keep('it names no claim that could be gone');
+  if (end.kind === 'native-recycle')
+    return { kind: 'adopt-recycle', reason: `phase ${phase}, reclaim policy Recycle` };
+  const sharer = sameData.find((other) => keepsDataOf(other, volume, nowMs));
   if (sharer !== undefined) {
     return {
       kind: 'shared',
       reason: `PersistentVolume ${sharer.metadata.name} has the same data and is not to be reclaimed`,
     };
   }
-  return {
-    kind: 'reclaim',
+  const kind = isRecycle ? 'recycle' : 'reclaim';
+  const released = {
     claim: { namespace: ref.namespace ?? '', name: ref.name ?? '', uid: ref.uid },
     volumeId: csi.volumeHandle,
-    reason: `phase ${phase}, reclaim policy Delete`,
+    reason: `phase ${phase}, reclaim policy ${isRecycle ? 'Retain with on-release: recycle' : 'Delete'}`,
   };
+  const { retainedUntilMs, retainForMs } = end;
+  const untilMs = retainedUntilMs ?? retentionEndMs(nowMs, retainForMs);
+  if (untilMs <= nowMs) return { kind, ...released };
+  const isNoted = retainedUntilMs !== undefined;
+  return { kind: 'retain', ...released, untilMs, isNoted, forMs: retainForMs, next: kind };
 }
 
-function keepsDataOf(other: PersistentVolume, volume: PersistentVolume): boolean {
+/** A PV that may still give the data to somebody, be it only by an undelete. */
+function keepsDataOf(other: PersistentVolume, volume: PersistentVolume, nowMs: number): boolean {
   if (other.metadata.name === volume.metadata.name) return false;
-  if (other.spec.csi?.volumeAttributes?.[poolUuidKey] !== volume.spec.csi?.volumeAttributes?.[poolUuidKey])
-    return false;
+  const [theirs = '', ours = ''] = [other, volume].map(
+    ({ spec }) => spec.csi?.volumeAttributes?.[poolUuidKey],
+  );
+  // one that an administrator wrote may name no pool, and mean this one
+  if (theirs !== '' && ours !== '' && theirs !== ours) return false;
   const phase = other.status?.phase;
-  const isLeftOver = phase === 'Released' || phase === 'Failed';
-  return !isLeftOver || other.spec.persistentVolumeReclaimPolicy !== 'Delete';
+  if (phase !== 'Released' && phase !== 'Failed') return true;
+  const end = readEnd(other);
+  if (end.kind !== 'destroy') return true;
+  const { retainedUntilMs, retainForMs } = end;
+  return retainedUntilMs === undefined ? retainForMs > 0 : retainedUntilMs > nowMs;
 }
 
 export type ClaimFate =
@@ -102,4 +147,8 @@ export function decideClaimFate(
 export function isMarked(volume: PersistentVolume, claimUid?: string): boolean {
   const mark = volume.metadata.annotations?.[reclaiming];
   return claimUid === undefined ? mark !== undefined : mark === claimUid;
+}
+
+function keep(reason: string): ReclaimDecision {
+  return { kind: 'keep', reason };
 }

@@ -1,49 +1,59 @@
 import { ApiError, isConflict, isNotFound } from '../../kube/api-error.ts';
 import type { KubeApi } from '../../kube/kube-api.ts';
-import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
+import type { PersistentVolume } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
 import type { Clock } from '../../model/clock.ts';
 import { messageOf } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
-import type { Metrics } from '../../model/metrics.ts';
-import type { ClaimRef } from '../../model/volume.ts';
-import { reclaiming } from '../../claims/annotations.ts';
 import { claimKey, uidOf } from '../../claims/claim-facts.ts';
-import { decideFinalizer, finalizerPatch } from './decide-finalizer.ts';
-import {
-  decideClaimFate,
-  decideReclaim,
-  isMarked,
-  type ClaimFate,
-  type ReclaimDecision,
-} from './decide-reclaim.ts';
-import { lookUp } from '../../kube/look-up.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
-import type { VolumeDestruction } from './destroy-volume.ts';
-import type { OwnSide } from '../../claims/volume-facts.ts';
-import type { SharedHandles } from './shared-handles.ts';
 import type { ClusterView } from '../watches.ts';
+import { isMarked, type ClaimFate, type ReclaimDecision } from './decide-reclaim.ts';
+import type { VolumeDestruction } from './destroy-volume.ts';
+import { findIgnoredSource } from './ignored-source.ts';
+import type { VolumeRecycling } from './recycle-volume.ts';
+import type { RefusedEnds } from './refused-ends.ts';
+import type { RetainedVolumes } from './retained-volumes.ts';
+import type { VolumeJudge } from './judge-volume.ts';
+import type { StandDown } from './stand-down.ts';
+import type { VolumeWrites } from './volume-writes.ts';
 
 /** The watch brings what was in our way; this is only in case it does not. */
 const conflictMs = 1_000;
+/** The PV as it was read last is in the store already. */
+const changedMs = 20;
+/** A machine that slept, or whose clock was set, notices a retention's end no later than this. */
+const longestWaitMs = 60 * 60_000;
+
+type Ending = Extract<ReclaimDecision, { kind: 'reclaim' | 'recycle' }>;
+type Retaining = Extract<ReclaimDecision, { kind: 'retain' }>;
+type Leaving = Exclude<ReclaimDecision, Ending | Retaining | { kind: 'adopt-recycle' }>;
 
 export interface VolumeReconcilerOptions {
   readonly api: KubeApi;
   readonly watches: ClusterView;
-  readonly own: OwnSide;
+  readonly judge: VolumeJudge;
+  readonly writes: VolumeWrites;
   readonly destruction: VolumeDestruction;
-  readonly sharedHandles: SharedHandles;
+  readonly recycling: VolumeRecycling;
+  readonly refusals: RefusedEnds;
+  readonly standDown: StandDown;
+  readonly retained: RetainedVolumes;
   readonly events: OutcomeEvents;
-  /** whether a volume may hold data; VolumeLedger's, or always true */
-  readonly wasUsed: (volumeId: string) => boolean;
+  /** keeps a volume from being staged anew until the returned function is called; VolumeLedger's, or nothing */
+  readonly close: (volumeId: string) => () => void;
   readonly clock: Clock;
   readonly log: Log;
-  readonly metrics: Metrics;
 }
 
 /**
- * Keeps one PV's finalizer right and reclaims it when its claim is gone. Nothing is destroyed without a mark on the PV that could only
- * be put on the PV as it was judged, and a live look at the claim after the mark.
+ * Keeps one PV's finalizer right and brings its volume to its end when its claim is gone: destroyed, emptied, or retained for a while.
+ *
+ * Nothing is destroyed without, in this order: a mark on the PV that could only be put on the PV as it was judged; a live look at the
+ * claim; and, with the volume closed to whoever would stage it, a live look at the PV. An admin who clears claimRef, an undelete and a new
+ * tenant thereby come before the mark, which then fails, or before the last look, which then sees them, or after that: too late to have
+ * written anything (StandDown tells them). A driver of other people cannot be closed: there a tenant who binds, stages, writes and unstages
+ * between our look and our call is not seen.
  */
 export class VolumeReconciler {
   readonly #options: VolumeReconcilerOptions;
@@ -53,11 +63,11 @@ export class VolumeReconciler {
   }
 
   async reconcile(name: string, signal: AbortSignal): Promise<Outcome> {
-    const { watches, log, destruction } = this.#options;
+    const { watches, log } = this.#options;
     try {
       const volume = watches.volume(name);
       if (volume !== undefined) return await this.#present(volume, signal);
-      destruction.forget(name);
+      this.#forget(name);
       return { kind: 'done' };
     } catch (error) {
       if (signal.aborted || isNotFound(error)) return { kind: 'done' };
@@ -71,90 +81,137 @@ export class VolumeReconciler {
     }
   }
 
+  #forget(name: string): void {
+    const { destruction, refusals, retained } = this.#options;
+    destruction.forget(name);
+    refusals.forget(name);
+    retained.forget(name);
+  }
+
   async #present(known: PersistentVolume, signal: AbortSignal): Promise<Outcome> {
-    if (this.#decide(known).kind === 'ignore' || this.#options.destruction.isDone(known))
+    const { destruction, retained, writes, events, judge } = this.#options;
+    if (judge.decide(known).kind === 'ignore' || destruction.isDone(known)) {
+      retained.forget(known.metadata.name);
       return { kind: 'done' };
-    const volume = await this.#syncFinalizer(known, signal);
-    const decision = await this.#decideSharing(volume, signal);
-    if (decision.kind !== 'reclaim') return this.#leave(volume, decision, signal);
-
-    // a mark that has to be taken off again would wake this PV, again and again
-    const claim = await this.#knownClaim(decision.claim, signal);
-    if (claim !== undefined && uidOf(claim) === decision.claim.uid) {
-      const fate = this.#fateOf(claim, decision, volume);
-      if (fate.kind !== 'gone') return this.#claimThere(volume, fate, signal);
     }
-    const marked = await this.#mark(volume, decision.claim, signal);
-    // the answer is the PV as it is: somebody may have thought better of it
-    const now = this.#decide(marked);
-    if (now.kind !== 'reclaim') return this.#leave(marked, now, signal);
-    const live = await lookUp(this.#options.api, 'PersistentVolumeClaim', now.claim, signal);
-    const fate = this.#fateOf(live, now, marked);
+    const volume = await writes.syncFinalizer(known, signal);
+    const decision = await judge.decideSharing(volume, signal);
+    retained.note(volume, decision);
+    switch (decision.kind) {
+      case 'reclaim':
+      case 'recycle':
+        return this.#end(volume, decision, signal);
+      case 'retain':
+        return this.#retain(volume, decision, signal);
+      case 'adopt-recycle': {
+        const adopted = await writes.adoptRecycle(volume, signal);
+        const text =
+          'reclaim policy Recycle is served as Retain with the annotation loam.dev/on-release: recycle';
+        events.normal('PersistentVolume', volume, 'RecycleAdopted', text);
+        return this.#present(adopted, signal);
+      }
+      default:
+        return this.#leave(volume, decision, signal);
+    }
+  }
+
+  async #end(volume: PersistentVolume, decision: Ending, signal: AbortSignal): Promise<Outcome> {
+    const { writes, judge } = this.#options;
+    // a mark that has to be taken off again would wake this PV, again and again
+    const known = await judge.knownFate(volume, decision, signal);
+    if (known !== undefined) return this.#claimThere(volume, known, signal);
+    const marked = await writes.mark(volume, decision.claim.uid, signal);
+    const fate = await judge.liveFate(marked, decision, signal);
     if (fate.kind !== 'gone') return this.#claimThere(marked, fate, signal);
-    this.#options.log.info(
-      {
-        persistentVolume: marked.metadata.name,
-        volumeId: now.volumeId,
-        claim: claimKey(now.claim),
-        claimUid: now.claim.uid,
-      },
-      `reclaiming: ${now.reason}, ${fate.reason}`,
-    );
-    return this.#options.destruction.destroy(marked, now.claim, signal);
+    // whoever gets the PV from here on cannot write to it before it is decided
+    const open = this.#options.close(decision.volumeId);
+    try {
+      return await this.#endClosed(volume, decision, fate.reason, signal);
+    } finally {
+      open();
+    }
   }
 
-  #fateOf(
-    claim: PersistentVolumeClaim | undefined,
-    decision: Extract<ReclaimDecision, { kind: 'reclaim' }>,
+  async #endClosed(
     volume: PersistentVolume,
-  ): ClaimFate {
-    const wasUsed = this.#options.wasUsed(decision.volumeId);
-    return decideClaimFate(claim, decision.claim, volume.metadata.name, wasUsed);
+    decision: Ending,
+    why: string,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { api, watches, log, destruction, recycling, judge } = this.#options;
+    // after the mark: somebody may have thought better of it, or given the PV away in spite of it
+    const now = await api.get('PersistentVolume', { name: volume.metadata.name }, signal);
+    watches.putVolume(now);
+    const still = await judge.decideLast(now, signal);
+    const { claim, volumeId, reason } = decision;
+    const isSame = still.kind === decision.kind && still.claim.uid === claim.uid && isMarked(now, claim.uid);
+    if (!isSame || uidOf(now) !== uidOf(volume)) {
+      // what another PV has too is known to the store only when the watch has told
+      return { kind: 'retry', afterMs: still.kind === 'shared' ? conflictMs : changedMs };
+    }
+    const facts = { persistentVolume: now.metadata.name, volumeId, claim: claimKey(claim) };
+    log.info({ ...facts, claimUid: claim.uid }, `${decision.kind}: ${reason}, ${why}`);
+    return decision.kind === 'reclaim'
+      ? destruction.destroy(now, claim, signal)
+      : recycling.recycle(now, claim, signal);
   }
 
-  #decide(volume: PersistentVolume): ReclaimDecision {
-    const { own, watches } = this.#options;
-    const handle = volume.spec.csi?.volumeHandle;
-    return decideReclaim(volume, own, handle === undefined ? [] : watches.volumesOfHandle(handle));
-  }
-
-  /** The same, after a look at whatever else may stand for the data. */
-  async #decideSharing(volume: PersistentVolume, signal: AbortSignal): Promise<ReclaimDecision> {
-    const { own, watches, sharedHandles } = this.#options;
-    const decision = this.#decide(volume);
-    if (decision.kind !== 'reclaim' || !watches.isScoped) return decision;
-    return decideReclaim(volume, own, await sharedHandles.volumesOfHandle(decision.volumeId, signal));
-  }
-
-  /** From the store, else, where the store holds only claims with this node's label, from the API server. */
-  async #knownClaim(claim: ClaimRef, signal: AbortSignal): Promise<PersistentVolumeClaim | undefined> {
-    const { watches, api } = this.#options;
-    const inStore = watches.claim(claim);
-    return inStore === undefined && watches.isScoped
-      ? lookUp(api, 'PersistentVolumeClaim', claim, signal)
-      : inStore;
-  }
-
-  async #syncFinalizer(volume: PersistentVolume, signal: AbortSignal): Promise<PersistentVolume> {
-    const { kind } = decideFinalizer(volume);
-    if (kind === 'keep') return volume;
-    return this.#patch(volume, { type: 'strategic', body: finalizerPatch(kind) }, signal);
+  /** Nothing but the annotation and an Event, until the time has come. */
+  async #retain(volume: PersistentVolume, decision: Retaining, signal: AbortSignal): Promise<Outcome> {
+    const { writes, events, clock, standDown, retained, judge } = this.#options;
+    const { claim, untilMs } = decision;
+    let noted = volume;
+    if (!decision.isNoted) {
+      const known = await judge.knownFate(volume, decision, signal);
+      if (known !== undefined) return this.#claimThere(volume, known, signal);
+      const fate = await judge.liveFate(volume, decision, signal);
+      if (fate.kind !== 'gone') return this.#claimThere(volume, fate, signal);
+      noted = await writes.retain(volume, untilMs, signal);
+      retained.note(noted, { ...decision, isNoted: true });
+    }
+    // of an attempt to reclaim it, before its end was moved
+    const outcome = await standDown.standDown(noted, signal);
+    if (outcome.kind === 'retry') return outcome;
+    const { name } = volume.metadata;
+    const next = decision.next === 'reclaim' ? 'deleted' : 'recycled';
+    const text = `retained until ${new Date(untilMs).toISOString()}, then ${next}; to give it back to claim ${claimKey(claim)}: loam undelete ${name}; to another: loam undelete ${name} --to namespace/name`;
+    events.normal('PersistentVolume', volume, 'VolumeRetained', text);
+    return { kind: 'retry', afterMs: Math.min(Math.max(untilMs - clock.nowMs(), 1), longestWaitMs) };
   }
 
   /** Nothing to destroy, for now or for good. */
-  async #leave(
-    volume: PersistentVolume,
-    decision: Exclude<ReclaimDecision, { kind: 'reclaim' }>,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    if (decision.kind === 'shared') {
-      this.#options.events.warning('PersistentVolume', volume, 'VolumeFailedDelete', decision.reason);
+  async #leave(volume: PersistentVolume, decision: Leaving, signal: AbortSignal): Promise<Outcome> {
+    const { events, watches, writes, standDown } = this.#options;
+    if (decision.kind === 'ignore') return { kind: 'done' };
+    if (decision.kind === 'unclear') {
+      const reason = decision.isRecycle ? 'VolumeFailedRecycle' : 'VolumeFailedDelete';
+      events.warning('PersistentVolume', volume, reason, decision.reason);
     }
     const isGoing = volume.metadata.deletionTimestamp !== undefined;
-    if (decision.kind !== 'ignore' && !isGoing) await this.#unmark(volume, signal);
+    if (decision.kind === 'shared') {
+      if (isGoing) {
+        // undeleted as another PV, which looks after the data from now on
+        await writes.letGo(volume, signal);
+        return { kind: 'done' };
+      }
+      events.warning('PersistentVolume', volume, 'VolumeFailedDelete', decision.reason);
+    }
+    const outcome = await standDown.standDown(volume, signal);
+    if (outcome.kind === 'retry') return outcome;
+    if (decision.kind === 'keep') await this.#tidy(volume, isGoing, signal);
     // the end of a PV without the label is not heard of
-    if (decision.kind === 'shared' && this.#options.watches.isScoped) return { kind: 'retry' };
+    if (decision.kind === 'shared' && watches.isScoped) return { kind: 'retry' };
     return { kind: 'done' };
+  }
+
+  /** What is left of an earlier end on a PV that is somebody's again, or stays. */
+  async #tidy(volume: PersistentVolume, isGoing: boolean, signal: AbortSignal): Promise<void> {
+    const { watches, events, writes } = this.#options;
+    const current = watches.volume(volume.metadata.name) ?? volume;
+    if (!isGoing && uidOf(current) === uidOf(volume)) await writes.unretain(current, signal);
+    const ignored = findIgnoredSource(volume, watches);
+    if (ignored === undefined) return;
+    events.warning('PersistentVolumeClaim', ignored.claim, 'DataSourceIgnored', ignored.reason);
   }
 
   /** The PV is Released, but its claim lives. Either the news are late, or the claim got another volume. */
@@ -162,37 +219,8 @@ export class VolumeReconciler {
     if (fate.kind === 'bound-elsewhere') {
       this.#options.events.warning('PersistentVolume', volume, 'VolumeFailedDelete', fate.reason);
     }
-    await this.#unmark(volume, signal);
+    const outcome = await this.#options.standDown.standDown(volume, signal);
     // the claim's end wakes this PV
-    return { kind: 'retry' };
-  }
-
-  /** @throws ApiError Conflict where the PV is not any more what was judged */
-  async #mark(volume: PersistentVolume, claim: ClaimRef, signal: AbortSignal): Promise<PersistentVolume> {
-    // marked by an earlier attempt: what the policy says by now has to be read live
-    if (isMarked(volume, claim.uid))
-      return this.#options.api.get('PersistentVolume', { name: volume.metadata.name }, signal);
-    return this.#annotate(volume, claim.uid, signal);
-  }
-
-  async #unmark(volume: PersistentVolume, signal: AbortSignal): Promise<void> {
-    if (isMarked(volume)) await this.#annotate(volume, null, signal);
-  }
-
-  #annotate(volume: PersistentVolume, mark: string | null, signal: AbortSignal): Promise<PersistentVolume> {
-    const { resourceVersion } = volume.metadata;
-    const body = { metadata: { resourceVersion, annotations: { [reclaiming]: mark } } };
-    return this.#patch(volume, { type: 'merge', body }, signal);
-  }
-
-  async #patch(
-    volume: PersistentVolume,
-    patch: Parameters<KubeApi['patch']>[2],
-    signal: AbortSignal,
-  ): Promise<PersistentVolume> {
-    const { api, watches } = this.#options;
-    const patched = await api.patch('PersistentVolume', { name: volume.metadata.name }, patch, signal);
-    watches.putVolume(patched);
-    return patched;
+    return outcome.kind === 'retry' ? outcome : { kind: 'retry' };
   }
 }

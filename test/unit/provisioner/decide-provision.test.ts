@@ -36,7 +36,31 @@ function facts(changes: Partial<ProvisionFacts> = {}): ProvisionFacts {
 const immediate = aStorageClass({ volumeBindingMode: 'Immediate' });
 const elsewhere = [{ matchLabelExpressions: [{ key: 'topology.loam.dev/node', values: ['node-b'] }] }];
 
+const recycling = aStorageClass({ parameters: { onRelease: 'recycle' }, reclaimPolicy: 'Retain' });
+const ofSnapshot = {
+  dataSource: { apiGroup: 'snapshot.storage.k8s.io', kind: 'VolumeSnapshot', name: 'before' },
+};
+
 const table: [what: string, changes: Partial<ProvisionFacts>, kind: string, reason: RegExp][] = [
+  ['a class that recycles', { storageClass: recycling }, 'provision', /./],
+  [
+    'a class that recycles what it says is to be deleted',
+    { storageClass: { ...recycling, reclaimPolicy: 'Delete' } },
+    'refuse',
+    /reclaimPolicy: Retain.*without onRelease/,
+  ],
+  [
+    'a copy in a class whose claims may get an empty recycled volume',
+    { storageClass: recycling, claim: claimWith(called, ofSnapshot) },
+    'refuse',
+    /use another class for copies/,
+  ],
+  [
+    "another driver's parameter of that name",
+    { storageClass: { ...recycling, reclaimPolicy: 'Delete' }, own: { ...own, ownDriver: false } },
+    'provision',
+    /./,
+  ],
   [
     'a claim that has its volume',
     { claim: claimWith(called, { volumeName: 'v' }) },

@@ -70,7 +70,7 @@ const table: [what: string, volume: PersistentVolume, kind: string, reason: RegE
     /not this node/,
   ],
   ['Retain', released({ spec: { persistentVolumeReclaimPolicy: 'Retain' } }), 'keep', /Retain/],
-  ['Recycle', released({ spec: { persistentVolumeReclaimPolicy: 'Recycle' } }), 'keep', /Recycle/],
+  ['Recycle', released({ spec: { persistentVolumeReclaimPolicy: 'Recycle' } }), 'adopt-recycle', /Recycle/],
   ['Bound', aPersistentVolume(), 'keep', /phase Bound/],
   [
     'Bound and terminating',
@@ -213,5 +213,151 @@ describe('isMarked', () => {
       isMarked(marked, 'uid-2'),
       isMarked(aPersistentVolume()),
     ]).toEqual([true, true, false, false]);
+  });
+});
+
+const noted = (notes: Record<string, string>, parts: Parts = {}): PersistentVolume =>
+  released({ ...parts, metadata: { ...parts.metadata, annotations: notes } });
+const nowMs = Date.UTC(2026, 0, 31, 12);
+const hourMs = 3_600_000;
+const retain = { persistentVolumeReclaimPolicy: 'Retain' } as const;
+const recycle = { [annotations.onRelease]: 'recycle' };
+const going = { deletionTimestamp: 'x', finalizers: [annotations.provisionerFinalizer] };
+
+const ends: [what: string, volume: PersistentVolume, kind: string, reason: RegExp][] = [
+  ['Delete with retain-for', noted({ [annotations.retainFor]: '24h' }), 'retain', /Delete/],
+  ['Delete with retain-for 0s', noted({ [annotations.retainFor]: '0s' }), 'reclaim', /Delete/],
+  ['a retention that lasts', noted({ [annotations.retainedUntil]: '2026-01-31T12:00:01Z' }), 'retain', /./],
+  [
+    'a retention that is over',
+    noted({ [annotations.retainFor]: '24h', [annotations.retainedUntil]: '2026-01-31T12:00:00Z' }),
+    'reclaim',
+    /./,
+  ],
+  [
+    'a retention in another time zone',
+    noted({ [annotations.retainedUntil]: '2026-01-31T12:30:00+01:00' }),
+    'reclaim',
+    /./,
+  ],
+  [
+    'a retained PV that is being deleted',
+    released({ metadata: { annotations: { [annotations.retainFor]: '24h' }, ...going } }),
+    'retain',
+    /./,
+  ],
+  ['Retain with on-release: recycle', noted(recycle, { spec: retain }), 'recycle', /recycle/],
+  [
+    'Retain with on-release: keep',
+    noted({ [annotations.onRelease]: 'keep' }, { spec: retain }),
+    'keep',
+    /Retain/,
+  ],
+  ['Delete with on-release: recycle', noted(recycle), 'reclaim', /Delete/],
+  [
+    'a recycled one that is retained first',
+    noted({ ...recycle, [annotations.retainFor]: '1h' }, { spec: retain }),
+    'retain',
+    /recycle/,
+  ],
+  [
+    'one to be recycled that is being deleted',
+    released({ metadata: { annotations: recycle, ...going }, spec: retain }),
+    'keep',
+    /never be offered/,
+  ],
+  [
+    'Recycle, Failed',
+    released({ spec: { persistentVolumeReclaimPolicy: 'Recycle' }, status: { phase: 'Failed' } }),
+    'adopt-recycle',
+    /Failed/,
+  ],
+  [
+    'Recycle, Bound',
+    aPersistentVolume({ spec: { persistentVolumeReclaimPolicy: 'Recycle' } }),
+    'keep',
+    /phase Bound/,
+  ],
+  ['a duration without a unit', noted({ [annotations.retainFor]: '24' }), 'unclear', /retain-for is "24"/],
+  ['an empty duration', noted({ [annotations.retainFor]: '' }), 'unclear', /retain-for is ""/],
+  [
+    'nonsense in retain-for, though the retention is over',
+    noted({ [annotations.retainFor]: 'long', [annotations.retainedUntil]: '2026-01-01T00:00:00Z' }),
+    'unclear',
+    /nothing is destroyed/,
+  ],
+  [
+    'a time without a zone',
+    noted({ [annotations.retainedUntil]: '2026-01-01T00:00:00' }),
+    'unclear',
+    /takes a time/,
+  ],
+  ['a number for a time', noted({ [annotations.retainedUntil]: '1' }), 'unclear', /retained-until is "1"/],
+  [
+    'no time at all',
+    noted({ [annotations.retainedUntil]: '2026-13-01T00:00:00Z' }),
+    'unclear',
+    /takes a time/,
+  ],
+  [
+    'nonsense in on-release, Delete',
+    noted({ [annotations.onRelease]: 'Recycle' }),
+    'unclear',
+    /keep or recycle/,
+  ],
+  [
+    'nonsense in on-release, Retain',
+    noted({ [annotations.onRelease]: 'wipe' }, { spec: retain }),
+    'unclear',
+    /"wipe"/,
+  ],
+  [
+    'nonsense in retain-for with Retain',
+    noted({ [annotations.retainFor]: 'x' }, { spec: retain }),
+    'keep',
+    /Retain/,
+  ],
+];
+
+describe("a volume's end, as its PV says it", () => {
+  it.each(ends)('%s', (_what, volume, kind, reason) => {
+    const decision = decideReclaim(volume, own, [], nowMs);
+    expect(decision.kind).toBe(kind);
+    expect(decision.reason).toMatch(reason);
+  });
+
+  it('is retained from now where no end is noted yet, and until year 9999 at most', () => {
+    expect(decideReclaim(noted({ [annotations.retainFor]: '1h' }), own, [], nowMs)).toMatchObject({
+      untilMs: nowMs + hourMs,
+      isNoted: false,
+      next: 'reclaim',
+    });
+    expect(decideReclaim(noted({ [annotations.retainFor]: '99999999d' }), own, [], nowMs)).toMatchObject({
+      untilMs: Date.UTC(9999, 11, 31),
+    });
+  });
+
+  it.each(['recycle', 'Recycle'])('cannot be to be emptied by a driver of other people (%s)', (word) => {
+    const strange = { ...own, ownDriver: false, segments: { 'topology.loam.dev/node': 'node-a' } };
+    const volume =
+      word === 'Recycle'
+        ? released({
+            spec: { persistentVolumeReclaimPolicy: word },
+            metadata: { labels: { [annotations.nodeLabel]: 'node-a' } },
+          })
+        : noted(recycle, { spec: retain, metadata: { labels: { [annotations.nodeLabel]: 'node-a' } } });
+    expect(['keep', 'ignore']).toContain(decideReclaim(volume, strange, [], nowMs).kind);
+  });
+
+  it('waits for another PV over the same data whose retention lasts, or which is to be recycled', () => {
+    const other = (notes: Record<string, string>, spec: Parts['spec'] = {}): PersistentVolume =>
+      released({ metadata: { name: 'other', annotations: notes }, spec });
+    const kindBeside = (sharer: PersistentVolume): string =>
+      decideReclaim(released(), own, [sharer], nowMs).kind;
+    expect(kindBeside(other({ [annotations.retainFor]: '1h' }))).toBe('shared');
+    expect(kindBeside(other({ [annotations.retainedUntil]: '2027-01-01T00:00:00Z' }))).toBe('shared');
+    expect(kindBeside(other({ [annotations.retainFor]: 'nonsense' }))).toBe('shared');
+    expect(kindBeside(other(recycle, retain))).toBe('shared');
+    expect(kindBeside(other({ [annotations.retainedUntil]: '2020-01-01T00:00:00Z' }))).toBe('reclaim');
   });
 });

@@ -160,6 +160,34 @@ describe('a VolumeAttributesClass', () => {
     expect(attributes()).toEqual(silver);
   });
 
+  it('says how long the volume is retained, on the PV and not to the driver', async () => {
+    world.attributesClass('patient', { limit: 'enforced', retainFor: '48h' });
+    world.attributesClass('vague', { retainFor: 'long' });
+    await bound();
+    world.name('patient');
+    await world.pass(0);
+    expect(attributes()).toEqual([{ limit: 'enforced' }, 'patient', 'patient']);
+    expect(world.volume()?.metadata.annotations).toMatchObject({ 'loam.dev/retain-for': '48h' });
+    world.name('vague');
+    await world.pass(0);
+    expect(world.status().modifyVolumeStatus).toEqual({
+      targetVolumeAttributesClassName: 'vague',
+      status: 'Infeasible',
+    });
+    expect(world.said().join()).toMatch(/attribute retainFor: "long" is not a duration/);
+    expect(world.driver.modifies).toHaveLength(1);
+    expect(world.volume()?.metadata.annotations).toMatchObject({ 'loam.dev/retain-for': '48h' });
+  });
+
+  it('that a claim is made with says how long its volume is retained, whatever its StorageClass says', async () => {
+    world.attributesClass('patient', { retainFor: '48h' });
+    await world.start();
+    world.claim({ spec: { volumeAttributesClassName: 'patient' } });
+    await world.pass(0);
+    expect(world.driver.creates.at(-1)?.mutableParameters).toEqual({});
+    expect(world.volume()?.metadata.annotations).toMatchObject({ 'loam.dev/retain-for': '48h' });
+  });
+
   it('is cancelled by going back to the one that the volume has', async () => {
     await bound();
     world.name('silver');

@@ -56,6 +56,7 @@ describe('a PV before a scoped watch', () => {
       'get PersistentVolumeClaim',
       'patch PersistentVolume',
       'get PersistentVolumeClaim',
+      'get PersistentVolume',
       'remove PersistentVolume',
       'patch PersistentVolume',
     ]);

@@ -30,6 +30,7 @@ describe('reclaiming', () => {
     expect(order).toEqual([
       'patch PersistentVolume',
       'get PersistentVolumeClaim',
+      'get PersistentVolume',
       'remove PersistentVolume',
       'patch PersistentVolume',
     ]);
@@ -68,6 +69,7 @@ describe('reclaiming', () => {
     world.expectNothingLeft();
     expect(world.callsOf('PersistentVolume')).toEqual([
       'patch pvc-uid-1',
+      'get pvc-uid-1',
       'remove pvc-uid-1',
       'patch pvc-uid-1',
     ]);
