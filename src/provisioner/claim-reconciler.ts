@@ -6,6 +6,7 @@ import type { Metrics } from '../model/metrics.ts';
 import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import type { SourceRef } from '../claims/data-source.ts';
+import type { ClaimGate } from './adoption/claim-gate.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
@@ -34,6 +35,8 @@ export interface ClaimReconcilerOptions extends Omit<
   readonly early: boolean;
   readonly sharedHandles: SharedHandles;
   readonly protection: SourceProtection;
+  /** unset: no claim has had a volume before */
+  readonly gate?: Pick<ClaimGate, 'whyNot'> | undefined;
 }
 
 /**
@@ -142,7 +145,9 @@ export class ClaimReconciler {
         return outcome;
       }
       case 'wait':
-        return decision.looksAgain ? { kind: 'retry', afterMs: staleRecheckMs } : { kind: 'done' };
+        return decision.looksAgain
+          ? { kind: 'retry', afterMs: decision.afterMs ?? staleRecheckMs }
+          : { kind: 'done' };
       case 'retry':
         this.#reports.countFailure(claim, '');
         return { kind: 'retry' };
@@ -176,6 +181,7 @@ export class ClaimReconciler {
       existing: watches.volume(volumeNameFor(uidOf(claim))),
       claimVolumes: watches.volumesNaming(claim),
       freeVolumes: watches.freeVolumesFor(claim),
+      heldBack: this.#options.gate?.whyNot(claim),
       watchesAreLive: watches.areLive(),
       watchesAreScoped: watches.isScoped,
     });

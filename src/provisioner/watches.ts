@@ -146,6 +146,10 @@ export class Watches implements ClusterView {
     return this.#classes.get(classNameOf(claim));
   }
 
+  classNamed(name: string): StorageClass | undefined {
+    return this.#classes.get(name);
+  }
+
   classes(): Iterable<StorageClass> {
     return this.#classes.list();
   }

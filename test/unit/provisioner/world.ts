@@ -4,6 +4,7 @@ import type { KubeEvent, PersistentVolume, PersistentVolumeClaim } from '../../.
 import type { CsiDriver } from '../../../src/model/csi-driver.ts';
 import { silentLog } from '../../../src/model/log.ts';
 import type { VolumeLedger } from '../../../src/model/volume-ledger.ts';
+import type { DiscoverySource } from '../../../src/provisioner/adoption/discovery-loop.ts';
 import { Provisioner, type ProvisionerSettings } from '../../../src/provisioner/provisioner.ts';
 import { FakeCsiDriver } from '../../support/fake-csi-driver.ts';
 import { FakeKubeApi } from '../../support/fake-kube-api.ts';
@@ -42,6 +43,7 @@ export class World {
       readonly api?: KubeApi;
       readonly driver?: CsiDriver & VolumeLedger;
       readonly isMortal?: boolean;
+      readonly discovery?: DiscoverySource;
     } = {},
   ): Promise<Provisioner> {
     const driver = wrapped.driver ?? this.driver;
@@ -49,6 +51,7 @@ export class World {
       api: wrapped.api ?? this.api,
       driver,
       ledger: driver,
+      ...(wrapped.discovery === undefined ? {} : { discovery: wrapped.discovery }),
       settings: { ...settings, ...changes },
       clock: this.clock,
       log: silentLog,
