@@ -14,6 +14,8 @@ export interface PoolConfig {
   readonly mustBeMounted?: boolean;
   /** whether whoever runs pods on it may set out to get around a size limit; unset: untrusted */
   readonly tenants?: 'trusted' | 'untrusted';
+  /** folders put into `discovery/` become volumes of this class by themselves; unset: nothing does */
+  readonly discover?: { readonly className: string; readonly sizeBytes: bigint };
 }
 
 /** Everything that can be configured, in one frozen object; `settings.ts` holds the table that fills it. */
@@ -47,6 +49,10 @@ export interface Config {
   /** what the trash may do to the disk */
   readonly scrubBytesPerSecond: bigint;
   readonly removeFilesPerSecond: number;
+  /** share of a pool's size below which volumes that are only retained give way; 0 = never */
+  readonly retainedYieldBelow: number;
+  /** what retained volumes may hold of this node, by namespace; 0 = no cap */
+  readonly retainedPerNamespaceBytes: bigint;
   /** how the loop reaches the volumes: in this process, or through the CSI socket as upstream's sidecars do */
   readonly loopThrough: 'process' | 'socket';
   /** whether this node's room is published for the scheduler */
@@ -63,6 +69,11 @@ export interface Config {
   readonly leaderElect: boolean;
   /** how long a node may be not ready, or without our driver, before claims that wait for it are freed */
   readonly unreachableAfterMs: number;
+  /**
+   * How far the controller may go for volumes of nodes that are lost, where their class or PV asks for it: `release` ends PVs whose
+   * claims are gone, `recreate` makes claims anew, for which it deletes pods and claims. Its account has to have the rights.
+   */
+  readonly nodeLoss: 'off' | 'release' | 'recreate';
   /** `host:port`; unset: no observation server */
   readonly observeAddress?: string;
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error';

@@ -1,3 +1,4 @@
+import { parseQuantity } from '../model/quantity.ts';
 import { ConfigError } from './config-error.ts';
 import type { PoolConfig } from './config.ts';
 
@@ -7,6 +8,7 @@ const options: Record<string, (text: string) => Partial<PoolConfig>> = {
   init: (text) => ({ initialise: switchFrom('init', text) }),
   mounted: (text) => ({ mustBeMounted: switchFrom('mounted', text) }),
   tenants: (text) => ({ tenants: tenantsOf(text) }),
+  discover: (text) => ({ discover: discoveryOf(text) }),
 };
 
 /** Where nothing is said: no promise beyond what there is, a twentieth kept back for the file system itself. */
@@ -88,6 +90,24 @@ function switchFrom(key: string, text: string): boolean {
 function tenantsOf(text: string): 'trusted' | 'untrusted' {
   if (text === 'trusted' || text === 'untrusted') return text;
   throw new ConfigError(`pool option tenants is ${JSON.stringify(text)}; it is trusted or untrusted`);
+}
+
+/** `found` or `found:50Gi`: the class, and the size that the PV of each folder promises. */
+function discoveryOf(text: string): NonNullable<PoolConfig['discover']> {
+  const [className = '', size = '1Gi', ...more] = text.split(':');
+  const wrong = (): ConfigError =>
+    new ConfigError(
+      `pool option discover is ${JSON.stringify(text)}; it takes a StorageClass's name, and a size after a colon such as found:50Gi`,
+    );
+  if (!/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(className) || more.length > 0) throw wrong();
+  let sizeBytes: bigint;
+  try {
+    sizeBytes = parseQuantity(size);
+  } catch {
+    throw wrong();
+  }
+  if (sizeBytes <= 0n) throw wrong();
+  return { className, sizeBytes };
 }
 
 function numberFrom(key: string, text: string, least: number, most: number): number {

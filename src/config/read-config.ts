@@ -13,6 +13,7 @@ import {
   durationMsOf,
   namespaceOf,
   settings,
+  shareOf,
   socketPathOf,
   switchOf,
 } from './settings.ts';
@@ -82,6 +83,8 @@ export function readConfig(argv: readonly string[], from: Surroundings = surroun
     inlineMaxBytes: bytesOf('inlineMaxSize', required('inlineMaxSize')),
     scrubBytesPerSecond: bytesOf('scrubRate', required('scrubRate')),
     removeFilesPerSecond: countOf('removeRate', required('removeRate')),
+    retainedYieldBelow: shareOf('retainedYieldBelow', required('retainedYieldBelow')),
+    retainedPerNamespaceBytes: bytesOf('retainedPerNamespace', required('retainedPerNamespace')),
     loopThrough: choiceOf('loopThrough', required('loopThrough'), ['process', 'socket']),
     capacity: switchOf('capacity', required('capacity')),
     snapshots: switchOf('snapshots', required('snapshots')),
@@ -90,6 +93,7 @@ export function readConfig(argv: readonly string[], from: Surroundings = surroun
     namespace: namespaceOf('namespace', text('namespace') ?? homeNamespace(from)),
     leaderElect: switchOf('leaderElect', required('leaderElect')),
     unreachableAfterMs: durationMsOf('unreachableAfter', required('unreachableAfter')),
+    nodeLoss: choiceOf('nodeLoss', required('nodeLoss'), ['off', 'release', 'recreate']),
     ...(observeAddress === undefined ? {} : { observeAddress }),
     logLevel: choiceOf('logLevel', required('logLevel'), ['debug', 'info', 'warn', 'error']),
   });

@@ -73,6 +73,16 @@ export const settings = {
   ),
   scrubRate: setting('scrub-rate', '200Mi', 'bytes a second that erasing may write; 0: no limit'),
   removeRate: setting('remove-rate', '20000', 'files a second that removal may unlink; 0: no limit'),
+  retainedYieldBelow: setting(
+    'retained-yield-below',
+    '10%',
+    'share of a pool below which volumes that are only retained (retainFor) yield, the oldest first; 0%: never',
+  ),
+  retainedPerNamespace: setting(
+    'retained-per-namespace',
+    '0',
+    'bytes that a namespace may have in retained volumes on this node, beyond which the oldest yield; 0: no cap',
+  ),
   loopThrough: setting(
     'loop-through',
     'process',
@@ -113,6 +123,11 @@ export const settings = {
     '5m',
     'how long a node may be away before claims that wait for it are freed',
   ),
+  nodeLoss: setting(
+    'node-loss',
+    'off',
+    'what the controller may do where onNodeLoss asks for it: off, release, or recreate, which deletes pods and claims',
+  ),
   observe: setting('observe', '127.0.0.1:9810', 'address of /metrics, /healthz and /readyz; empty: none'),
   logLevel: setting('log-level', 'info', 'debug, info, warn or error'),
 } as const satisfies Record<string, Setting>;
@@ -128,6 +143,15 @@ export function countOf(name: SettingName, text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new ConfigError(
     `--${settings[name].flag} is ${JSON.stringify(text)}; it takes a whole number from 0`,
+  );
+}
+
+/** From 0% to below 100%. */
+export function shareOf(name: SettingName, text: string): number {
+  const percent = /^\d{1,2}(\.\d+)?%$/.test(text) ? Number(text.slice(0, -1)) : Number.NaN;
+  if (percent < 100) return percent / 100;
+  throw new ConfigError(
+    `--${settings[name].flag} is ${JSON.stringify(text)}; it takes a share such as 10%, below 100%`,
   );
 }
 

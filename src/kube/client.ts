@@ -106,11 +106,13 @@ export function createKubeApi(
       );
     },
 
-    remove: async (kind: KindName, key: ObjectKey, signal, preconditions) => {
+    remove: async (kind: KindName, key: ObjectKey, signal, options) => {
+      const { gracePeriodSeconds, ...preconditions } = options ?? {};
       const text = JSON.stringify({
         apiVersion: 'v1',
         kind: 'DeleteOptions',
-        ...(preconditions && { preconditions }),
+        ...(gracePeriodSeconds !== undefined && { gracePeriodSeconds }),
+        ...(Object.keys(preconditions).length > 0 && { preconditions }),
       });
       await send(
         { method: 'DELETE', path: objectPath(kind, key), body: { type: 'application/json', text } },

@@ -17,6 +17,14 @@ export interface JsonPatchStep {
   readonly value?: unknown;
 }
 
+/** Preconditions of a deletion, and how long a pod may take over it. */
+export interface RemoveOptions {
+  readonly uid?: string;
+  readonly resourceVersion?: string;
+  /** 0: without kubelet, as for a pod whose node is not there. Unset: as the object says */
+  readonly gracePeriodSeconds?: number;
+}
+
 export interface ListOptions {
   readonly namespace?: string;
   readonly labelSelector?: string;
@@ -71,12 +79,7 @@ export interface KubeApi {
     signal: AbortSignal,
     subresource?: 'status',
   ): Promise<Kinds[K]>;
-  remove(
-    kind: KindName,
-    key: ObjectKey,
-    signal: AbortSignal,
-    preconditions?: { readonly uid?: string; readonly resourceVersion?: string },
-  ): Promise<void>;
+  remove(kind: KindName, key: ObjectKey, signal: AbortSignal, options?: RemoveOptions): Promise<void>;
   /** One watch from a resourceVersion until the server, the network or the signal ends it. */
   watch<K extends KindName>(
     kind: K,

@@ -1,7 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { EventRecorder } from '../kube/event-recorder.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
-import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
 import { WorkQueue } from '../kube/work-queue.ts';
 import type { Clock } from '../model/clock.ts';
 import type { ControllerCapability, CsiDriver } from '../model/csi-driver.ts';
@@ -13,10 +12,13 @@ import type { VolumeLedger } from '../model/volume-ledger.ts';
 import { nodeLabel } from '../claims/annotations.ts';
 import { uidOf } from '../claims/claim-facts.ts';
 import type { SourceRef } from '../claims/data-source.ts';
+import { AdoptionLoop } from './adoption/adoption-loop.ts';
+import { ClaimGate } from './adoption/claim-gate.ts';
+import { DiscoveryLoop, type DiscoverySource } from './adoption/discovery-loop.ts';
 import { CapacityPublisher } from './capacity/capacity-publisher.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
 import type { ConditionSource } from './conditions/condition-loop.ts';
-import { VolumeDestruction } from './reclaim/destroy-volume.ts';
+import { ReclaimLoop } from './reclaim/reclaim-loop.ts';
 import { DriverCalls } from './driver-calls.ts';
 import { CurrentCapabilities } from './current-capabilities.ts';
 import { meetDriver, readClusterUid } from './first-contact.ts';
@@ -25,12 +27,14 @@ import { OutcomeEvents } from './outcome-events.ts';
 import { SourceProtection } from './protect-source.ts';
 import { sweepProtection } from './sweep-protection.ts';
 import { SharedHandles } from './reclaim/shared-handles.ts';
+import { HandAdoption } from './orphans/adopt-by-hand.ts';
+import { Orphans } from './orphans/orphans.ts';
 import { SlowClaims } from './slow-claims.ts';
 import { sweepIntents, sweepMs } from './sweep-intents.ts';
 import { SnapshotLoop, snapshotTimeoutMs } from './snapshots/snapshot-loop.ts';
 import { isOfDriver, type OwnSide } from '../claims/volume-facts.ts';
 import { VolumeChanges } from './volume-changes.ts';
-import { VolumeReconciler } from './reclaim/volume-reconciler.ts';
+import { isOpen, wakeOnNews } from './wake-on-news.ts';
 import { Watches } from './watches.ts';
 
 /** Upstream's: 1 s, doubling to 5 min. */
@@ -56,10 +60,16 @@ export interface ProvisionerSettings {
   /** grow this node's volumes and apply VolumeAttributesClasses to them, as external-resizer does; unset: as above */
   readonly expansion?: boolean;
   readonly modification?: boolean;
+  /** share of a pool's size below which volumes that are only retained give way to new ones; unset: never */
+  readonly retainedYieldBelow?: number;
+  /** what volumes that are only retained may hold of this node, by namespace; unset or 0n: no cap */
+  readonly retainedPerNamespaceBytes?: bigint;
   /** the driver has no EXPAND_VOLUME in its controller half, and grows volumes on kubelet's call */
   readonly kubeletExpands?: boolean;
   /** where capacity objects are published; unset: nowhere */
   readonly capacityNamespace?: string;
+  /** where the controller notes what it let go while this node was not there; unset: nobody does */
+  readonly tombstoneNamespace?: string;
   /** unset: read from the API */
   readonly clusterUid?: string;
   readonly workers: number;
@@ -74,6 +84,8 @@ export interface ProvisionerOptions {
   readonly ledger?: VolumeLedger;
   /** how our own driver's volumes are; unset: nobody tells on claims */
   readonly conditions?: ConditionSource;
+  /** where folders are found that are to become volumes by themselves; unset: nowhere */
+  readonly discovery?: DiscoverySource;
   readonly settings: ProvisionerSettings;
   readonly clock: Clock;
   readonly log: Log;
@@ -94,6 +106,10 @@ export class Provisioner {
   #capacity: CapacityPublisher | undefined;
   #snapshots: SnapshotLoop | undefined;
   #changes: VolumeChanges | undefined;
+  #unowned: { readonly orphans: Orphans; readonly adoption: HandAdoption } | undefined;
+  #reclaim: ReclaimLoop | undefined;
+  #adoption: AdoptionLoop | undefined;
+  #discovery: DiscoveryLoop | undefined;
 
   constructor(options: ProvisionerOptions) {
     this.#options = options;
@@ -146,6 +162,9 @@ export class Provisioner {
       this.#capacity?.idle(),
       this.#snapshots?.idle(),
       this.#changes?.idle(),
+      this.#reclaim?.idle(),
+      this.#adoption?.idle(),
+      this.#discovery?.idle(),
     ]);
     const late = new AbortController();
     const cancel = this.#options.clock.after(flushMs, () => late.abort());
@@ -157,11 +176,17 @@ export class Provisioner {
     return this.#queues.length > 0 && !this.#stopping.signal.aborted && this.#watches.areFresh();
   }
 
+  /** What operators ask of the volumes that nobody stands for; undefined until the watches have synced, and for a driver of other people. */
+  get unowned(): { readonly orphans: Orphans; readonly adoption: HandAdoption } | undefined {
+    return this.#unowned;
+  }
+
   /** Sets the gauges that are only worth computing for a scrape. */
   measure(): void {
     for (const queue of this.#queues) queue.measure();
     this.#snapshots?.measure();
     this.#changes?.measure();
+    this.#reclaim?.measure();
     this.#watches.measure(this.#options.metrics);
   }
 
@@ -191,9 +216,11 @@ export class Provisioner {
     const sharedHandles = new SharedHandles({ api: this.#options.api, watches });
     const shared = { ...this.#options, ...settings, watches, events, calls, own, sharedHandles };
     const protection = new SourceProtection(shared, signal);
+    const gate = ledger && new ClaimGate({ watches, ledger, clusterUid, clock, driverName: own.driverName });
     const claimLoop = new ClaimReconciler({
       ...shared,
       ledger,
+      gate,
       intents,
       protection,
       slow: new SlowClaims(clock),
@@ -201,12 +228,7 @@ export class Provisioner {
       clusterUid,
       identity,
     });
-    const destruction = new VolumeDestruction(shared);
-    const volumeLoop = new VolumeReconciler({
-      ...shared,
-      destruction,
-      wasUsed: (volumeId) => ledger?.wasUsed(volumeId) ?? true,
-    });
+    const reclaim = new ReclaimLoop({ ...shared, ledger });
     const queue = { workers: settings.workers, backoff, clock, log, metrics };
     const claims = new WorkQueue({
       ...queue,
@@ -216,27 +238,36 @@ export class Provisioner {
     const volumes = new WorkQueue({
       ...queue,
       name: 'volumes',
-      reconcile: (name, signal) => volumeLoop.reconcile(name, signal),
+      reconcile: (name, signal) => reclaim.reconcile(name, signal),
     });
 
     const onSource = (ref: SourceRef): void => {
       for (const uid of claimLoop.sourceChanged(ref)) claims.add(uid);
     };
-    this.#listen({ claims, volumes, intents, events, own, onSource });
-    const changes = new VolumeChanges({ ...shared, ledger, capabilities, recorder: this.#recorder });
+    wakeOnNews(watches, { claims, volumes, intents, events, own, onSource });
+    const changes = new VolumeChanges({
+      ...shared,
+      ledger,
+      capabilities,
+      clusterUid,
+      recorder: this.#recorder,
+    });
     if (ledger !== undefined) {
       const stopRemoved = ledger.onRemoved((volumeId) => {
         for (const volume of watches.volumesOfHandle(volumeId)) volumes.add(volume.metadata.name);
       });
       const stopReleased = ledger.onReleased((volumeId) => {
         for (const { metadata } of watches.volumesOfHandle(volumeId)) {
-          destruction.forgetTries(metadata.name);
+          reclaim.forgetTries(metadata.name);
           volumes.forget(metadata.name);
           volumes.add(metadata.name);
         }
       });
       // a pool that opens may bring a backend that can what none could before
-      const stopSpace = ledger.onSpaceChanged(() => void current.refresh(signal));
+      const stopSpace = ledger.onSpaceChanged(() => {
+        void current.refresh(signal);
+        reclaim.checkRoom();
+      });
       this.#undo.push(stopRemoved, stopReleased, stopSpace);
     }
     const resync = (): void => {
@@ -246,11 +277,26 @@ export class Provisioner {
       changes.resync();
     };
     await watches.start(signal);
+    if (ledger !== undefined) {
+      const orphans = new Orphans({ ...shared, ledger, driverName: own.driverName, clusterUid });
+      this.#unowned = { orphans, adoption: new HandAdoption({ ...shared, ledger, orphans, clusterUid }) };
+      if (gate !== undefined) {
+        this.#adoption = new AdoptionLoop({ ...shared, ledger, gate, orphans, clusterUid });
+        this.#undo.push(this.#adoption.start(signal));
+      }
+      const source = this.#options.discovery;
+      if (source !== undefined) {
+        this.#discovery = new DiscoveryLoop({ ...shared, source, ledger, orphans, clusterUid });
+        this.#undo.push(this.#discovery.start(signal));
+      }
+    }
     sweepIntents(intents, (uid) => claims.add(uid), log, true);
     const sweepSources = () => void sweepProtection({ ...shared, protection }, signal);
     sweepSources();
     claims.start(signal);
     volumes.start(signal);
+    this.#undo.push(reclaim.start(signal));
+    this.#reclaim = reclaim;
     this.#publishCapacity({ own, ledger, capabilities, calls, signal });
     this.#lookAfterSnapshots({ own, ledger, capabilities, events, onSource, signal });
     changes.start(signal);
@@ -330,63 +376,4 @@ export class Provisioner {
     snapshots.start(signal);
     this.#snapshots = snapshots;
   }
-
-  /** Which news wake which work. */
-  #listen({
-    claims,
-    volumes,
-    intents,
-    events,
-    own,
-    onSource,
-  }: {
-    readonly claims: WorkQueue;
-    readonly volumes: WorkQueue;
-    readonly intents: Intents;
-    readonly events: OutcomeEvents;
-    readonly own: OwnSide;
-    readonly onSource: (ref: SourceRef) => void;
-  }): void {
-    const watches = this.#watches;
-    watches.onClaim(({ previous, current }) => {
-      if (current !== undefined && isBound(current) && (previous === undefined || !isBound(previous))) {
-        const { namespace = '', name } = current.metadata;
-        onSource({ kind: 'claim', namespace, name });
-      }
-      if (current !== undefined && (isOpen(current) || intents.has(uidOf(current))))
-        claims.add(uidOf(current));
-      if (previous === undefined || (current !== undefined && uidOf(previous) === uidOf(current))) return;
-      // gone, or made anew under the same name
-      claims.add(uidOf(previous));
-      for (const volume of watches.volumesNaming(previous)) this.#addVolume(volumes, volume, own);
-    });
-    watches.onVolume(({ previous, current }) => {
-      if (current !== undefined) this.#addVolume(volumes, current, own);
-      if (previous === undefined || (current !== undefined && uidOf(previous) === uidOf(current))) return;
-      events.forget(uidOf(previous));
-      volumes.add(previous.metadata.name);
-      // one that had the same data may have waited for this one's end
-      const handle = previous.spec.csi?.volumeHandle ?? '';
-      for (const volume of watches.volumesOfHandle(handle)) this.#addVolume(volumes, volume, own);
-    });
-    watches.onClass(({ current }) => {
-      if (current?.provisioner !== own.driverName) return;
-      for (const claim of watches.claimsOfClass(current.metadata.name))
-        if (isOpen(claim)) claims.add(uidOf(claim));
-    });
-  }
-
-  #addVolume(volumes: WorkQueue, volume: PersistentVolume, own: OwnSide): void {
-    if (isOfDriver(volume, own.driverName)) volumes.add(volume.metadata.name);
-  }
-}
-
-/** Whether it can be cloned. */
-function isBound({ status }: PersistentVolumeClaim): boolean {
-  return status?.phase === 'Bound';
-}
-
-/** Whether anything is left to do for a claim. */
-function isOpen(claim: PersistentVolumeClaim): boolean {
-  return (claim.spec.volumeName ?? '') === '';
 }

@@ -11,6 +11,7 @@ import type { DriverCalls } from './driver-calls.ts';
 import { ExpansionLoop } from './expansion/expansion-loop.ts';
 import { ModificationLoop } from './modification/modification-loop.ts';
 import { OutcomeEvents } from './outcome-events.ts';
+import { NodeReturn } from './tombstones/node-return.ts';
 import type { Watches } from './watches.ts';
 
 export interface VolumeChangesOptions {
@@ -28,17 +29,24 @@ export interface VolumeChangesOptions {
   /** unset: somebody else does that, or nobody */
   readonly expansion?: boolean | undefined;
   readonly modification?: boolean | undefined;
+  /** where the tombstones of what was let go without its node lie; unset: nobody writes any */
+  readonly tombstoneNamespace?: string | undefined;
+  readonly clusterUid?: string | undefined;
   readonly workers: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
 }
 
-/** What happens to volumes that there are already: growth, other attributes, and how they are. Each only where the driver can. */
+/**
+ * What happens to volumes that there are already: growth, other attributes, how they are, and what was let go while this node was not
+ * there. Each only where the driver can.
+ */
 export class VolumeChanges {
   readonly #expansion: ExpansionLoop | undefined;
   readonly #modification: ModificationLoop | undefined;
   readonly #conditions: ConditionLoop | undefined;
+  readonly #nodeReturn: NodeReturn | undefined;
   #stopFollowing = (): void => {};
 
   /** Listens from now on, works from `start` on. */
@@ -57,10 +65,16 @@ export class VolumeChanges {
     }
     if (conditions !== undefined && own.ownDriver)
       this.#conditions = new ConditionLoop({ ...options, source: conditions });
+    const { tombstoneNamespace: namespace, clusterUid } = options;
+    if (namespace !== undefined && ledger !== undefined) {
+      const events = new OutcomeEvents(recorder);
+      this.#nodeReturn = new NodeReturn({ ...options, ledger, namespace, clusterUid, events });
+    }
   }
 
   start(signal: AbortSignal): void {
-    for (const loop of [this.#expansion, this.#modification, this.#conditions]) loop?.start(signal);
+    for (const loop of [this.#expansion, this.#modification, this.#conditions, this.#nodeReturn])
+      loop?.start(signal);
   }
 
   /** Everything once more, for what no news has told. */
@@ -76,6 +90,7 @@ export class VolumeChanges {
       this.#expansion?.queue.idle(),
       this.#modification?.queue.idle(),
       this.#conditions?.idle(),
+      this.#nodeReturn?.idle(),
     ]);
   }
 
@@ -83,5 +98,6 @@ export class VolumeChanges {
   measure(): void {
     this.#expansion?.queue.measure();
     this.#modification?.queue.measure();
+    this.#nodeReturn?.measure();
   }
 }

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../config/config.ts';
 import { createKubeApi, loadKubeAccess } from '../kube/client.ts';
 import { LeaseElection } from '../kube/lease-election.ts';
+import { LostNodes } from '../lost-nodes/lost-nodes.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Check } from '../observe/status-server.ts';
 import { Placement } from '../placement/placement.ts';
@@ -14,15 +15,15 @@ export const leaseName = 'loam-controller';
 
 type PlacementConfig = Pick<
   Config,
-  'driverName' | 'namespace' | 'leaderElect' | 'unreachableAfterMs' | 'kube' | 'scoped'
+  'driverName' | 'namespace' | 'leaderElect' | 'unreachableAfterMs' | 'nodeLoss' | 'kube' | 'scoped'
 >;
 
 /** Sets the gauges that are only worth computing for a scrape. */
 export type Measure = () => void;
 
 /**
- * Placement for as long as this process leads, until the context's signal aborts; its closer waits until it has ended and the Lease is
- * released. Each term begins from nothing: a process that only stands by watches nothing and costs little.
+ * Placement, and what becomes of volumes on lost nodes, for as long as this process leads, until the context's signal aborts; its closer
+ * waits until both have ended and the Lease is released. Each term begins from nothing: a process that only stands by watches nothing and costs little.
  */
 export function startPlacement(
   config: PlacementConfig,
@@ -41,10 +42,13 @@ export function startPlacement(
   const identity = podName === '' ? `${hostname()}-${randomBytes(4).toString('hex')}` : podName;
   const settings = { ...config, identity };
   let placement: Placement | undefined;
+  let lostNodes: LostNodes | undefined;
   const work = async (term: AbortSignal): Promise<void> => {
     placement = new Placement({ api, settings, clock, log, metrics });
-    await placement.run(term).finally(() => {
+    lostNodes = new LostNodes({ api, settings, clock, log, metrics });
+    await Promise.all([placement.run(term), lostNodes.run(term)]).finally(() => {
       placement = undefined;
+      lostNodes = undefined;
     });
   };
   const watched = (): string | undefined =>
@@ -74,5 +78,8 @@ export function startPlacement(
   // only a new process would begin again
   checks.push({ name: 'placement loop', kind: 'live', problem: () => failure });
   closers.add('placement', () => ended);
-  return () => placement?.measure();
+  return () => {
+    placement?.measure();
+    lostNodes?.measure();
+  };
 }

@@ -8,6 +8,7 @@ import type {
   ObjectKey,
   Page,
   Patch,
+  RemoveOptions,
   WatchEvent,
 } from '../../src/kube/kube-api.ts';
 import type { KubeObject } from '../../src/kube/objects.ts';
@@ -185,9 +186,11 @@ export class FakeKubeApi implements KubeApi {
     kind: KindName,
     key: ObjectKey,
     signal: AbortSignal,
-    preconditions: { readonly uid?: string; readonly resourceVersion?: string } = {},
+    preconditions: RemoveOptions = {},
   ): Promise<void> {
-    return this.#call('remove', kind, key.name, signal, undefined, () => {
+    const { gracePeriodSeconds } = preconditions;
+    const body = gracePeriodSeconds === undefined ? undefined : { gracePeriodSeconds };
+    return this.#call('remove', kind, key.name, signal, body, () => {
       const current = this.#find(kind, keyOf(key));
       const { uid, resourceVersion } = current.metadata;
       if (
@@ -317,9 +320,15 @@ function seenThrough(options: ListOptions, { event, previous }: Logged): Logged[
   return { type: 'DELETED', object: { ...previous, metadata: { ...previous.metadata, resourceVersion } } };
 }
 
-/** By namespace, and labels that have to be equal, or absent (`!key`). */
-function selects({ namespace, labelSelector = '' }: ListOptions, { metadata }: KubeObject): boolean {
+/** By namespace, a pod's node, and labels that have to be equal, or absent (`!key`). */
+function selects(
+  { namespace, labelSelector = '', fieldSelector }: ListOptions,
+  object: KubeObject & { readonly spec?: { readonly nodeName?: string } },
+): boolean {
+  const { metadata } = object;
   if (namespace !== undefined && metadata.namespace !== namespace) return false;
+  const [field, value] = fieldSelector?.split('=') ?? [];
+  if (field === 'spec.nodeName' && object.spec?.nodeName !== value) return false;
   return labelSelector.split(',').every((term) => {
     if (term.startsWith('!')) return metadata.labels?.[term.slice(1)] === undefined;
     if (!/^[^!=]+=[^=]+$/.test(term)) return true;

@@ -67,6 +67,7 @@ export class PlacementWorld implements AsyncDisposable {
       immediate: false,
       scoped: this.scoped,
       snapshots: this.snapshots,
+      tombstoneNamespace: this.namespace,
       ...(publishes ? { capacityNamespace: this.namespace } : {}),
     });
   }

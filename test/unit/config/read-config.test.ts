@@ -47,6 +47,17 @@ describe('the configuration', () => {
     expect(() => read(['--inline-max-size=lots'])).toThrow(/--inline-max-size.*not a size/);
   });
 
+  it('has retained volumes yield below a tenth of a pool, and knows no cap for namespaces, unless told', () => {
+    expect(read([])).toMatchObject({ retainedYieldBelow: 0.1, retainedPerNamespaceBytes: 0n });
+    expect(read(['--retained-yield-below=2.5%', '--retained-per-namespace=5Gi'])).toMatchObject({
+      retainedYieldBelow: 0.025,
+      retainedPerNamespaceBytes: 5n << 30n,
+    });
+    expect(read(['--retained-yield-below=0%']).retainedYieldBelow).toBe(0);
+    for (const share of ['100%', '10', '-1%', 'much'])
+      expect(() => read([`--retained-yield-below=${share}`])).toThrow(/share such as 10%/);
+  });
+
   it('reads pools from the file and from flags', () => {
     const fast = {
       name: 'fast',
@@ -71,6 +82,17 @@ describe('the configuration', () => {
     expect(read(['--pool', 'a=/x,mounted=true']).pools).toEqual([{ ...pool, mustBeMounted: true }]);
     expect(read(['--pool', 'a=/x,mounted=false']).pools).toEqual([{ ...pool, mustBeMounted: false }]);
     expect(read(['--config', '/etc/mounted.yaml']).pools).toEqual([{ ...pool, mustBeMounted: true }]);
+  });
+
+  it('is told of what class the volumes are that a pool finds in its discovery folder', () => {
+    const pool = { name: 'a', path: '/x', overcommitRatio: 1, reservedShare: 0.05, initialise: true };
+    for (const [text, sizeBytes] of [
+      ['found', 1n << 30n],
+      ['found:50Gi', 50n << 30n],
+    ] as const) {
+      const discover = { className: 'found', sizeBytes };
+      expect(read(['--pool', `a=/x,discover=${text}`]).pools).toEqual([{ ...pool, discover }]);
+    }
   });
 
   it('is told whether the tenants of a pool are trusted', () => {
@@ -107,7 +129,7 @@ describe('the configuration', () => {
   });
 
   it('reads how long a node may be away, and whether leaders are elected', () => {
-    expect(read([])).toMatchObject({ unreachableAfterMs: 300_000, leaderElect: true });
+    expect(read([])).toMatchObject({ unreachableAfterMs: 300_000, leaderElect: true, nodeLoss: 'off' });
     const said = ['--unreachable-after=1h30m', '--no-leader-elect'];
     expect(read(said)).toMatchObject({ unreachableAfterMs: 5_400_000, leaderElect: false });
   });
@@ -124,6 +146,9 @@ describe('the configuration', () => {
     [['--pool', 'a=/x,reserved=100%'], /share such as 5%/],
     [['--pool', 'a=/x,init=no'], /option init is "no"; it is true or false/],
     [['--pool', 'a=/x,mounted'], /option mounted is ""; it is true or false/],
+    [['--pool', 'a=/x,discover='], /option discover is ""; it takes a StorageClass's name/],
+    [['--pool', 'a=/x,discover=found:lots'], /option discover is "found:lots"/],
+    [['--pool', 'a=/x,discover=found:0'], /option discover is "found:0"/],
     [['--pool', 'a=/x,tenants=yes'], /option tenants is "yes"; it is trusted or untrusted/],
     [['--pool', 'a=/x,size=5'], /unknown option size/],
     [['--max-volumes', '-1'], /./],
