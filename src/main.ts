@@ -10,8 +10,14 @@ const usage = `loam <command> [flags]
   node        the DaemonSet's process: CSI services, kubelet registration, provisioner
   controller  the Deployment's process: chooses nodes for claims, takes claims back from nodes that are gone
   all         node and controller in one process, for clusters of one node
+  volumes     what is on this node's disks: claims, PersistentVolumes, where they are in use
+  gc          what on this node's disks belongs to nobody, and removes one such volume if told so
+  adopt       gives a PersistentVolume to an orphan, or to a folder or image in a pool
+  undelete    gives a released PersistentVolume back to a claim
   demo        the whole story on an embedded control plane; needs no cluster and no root
   version
+
+volumes, gc, adopt and undelete have a --help of their own.
 
 flags of node, controller and all:
 ${describeSettings()}`;
@@ -27,6 +33,22 @@ async function main([command = 'help', ...argv]: readonly string[]): Promise<num
     case 'demo': {
       const { demo } = await import('./cli/demo/run-demo.ts');
       return demo(argv);
+    }
+    case 'volumes': {
+      const { volumes } = await import('./cli/volumes.ts');
+      return volumes(argv);
+    }
+    case 'gc': {
+      const { gc } = await import('./cli/gc.ts');
+      return gc(argv);
+    }
+    case 'adopt': {
+      const { adopt } = await import('./cli/adopt.ts');
+      return adopt(argv);
+    }
+    case 'undelete': {
+      const { runUndelete } = await import('./cli/undelete/run-undelete.ts');
+      return runUndelete(argv);
     }
     case 'version':
     case '--version':

@@ -9,6 +9,8 @@ import { labelValueOf } from '../model/topology-value.ts';
 import type { Check } from '../observe/status-server.ts';
 import { Provisioner } from '../provisioner/provisioner.ts';
 import { checkPools } from './check-pools.ts';
+import { operatorPorts } from './operator-ports.ts';
+import { serveOperatorSocket } from './serve-operator.ts';
 import type { InlineSettings } from '../volumes/inline/inline-environment.ts';
 import type { Closers } from './closers.ts';
 import { runProcess } from './run-process.ts';
@@ -43,9 +45,21 @@ export async function runNode(config: Config, signal: AbortSignal, beside?: Besi
       }),
     );
     await serveCsi(config, stack, context, checks, closers);
+    let provisioner: Provisioner | undefined;
+    const ports = operatorPorts({
+      nodeName: config.nodeName,
+      disk: stack.controller,
+      inventory: stack.inventory,
+      unowned: () => (config.kube === undefined ? 'none' : provisioner?.unowned),
+      adoptPath: (path, options, call) => stack.controller.adoptPath(path, options, call),
+      ...context,
+    });
+    const operator = await serveOperatorSocket(config.runDir, ports, context);
+    closers.add('operator socket', () => operator.close());
     if (config.kube !== undefined) {
-      const provisioner = startProvisioner(config, stack, context, checks, closers);
-      metrics.onCollect(() => provisioner.measure());
+      provisioner = startProvisioner(config, stack, context, checks, closers);
+      const running = provisioner;
+      metrics.onCollect(() => running.measure());
       if (beside !== undefined) metrics.onCollect(beside(config, context, checks, closers));
     }
     checks.splice(checks.indexOf(starting), 1);
@@ -114,6 +128,7 @@ function startProvisioner(
     driver: socket ?? stack.controller,
     ledger: stack.controller,
     conditions: stack.controller,
+    discovery: stack.controller,
     settings: {
       driverName: config.driverName,
       nodeName: config.nodeName,
@@ -125,7 +140,10 @@ function startProvisioner(
       snapshots: config.snapshots,
       expansion: config.expansion,
       modification: config.modification,
+      retainedYieldBelow: config.retainedYieldBelow,
+      retainedPerNamespaceBytes: config.retainedPerNamespaceBytes,
       ...(config.capacity ? { capacityNamespace: config.namespace } : {}),
+      tombstoneNamespace: config.namespace,
       workers,
       timeoutMs: driverTimeoutMs,
     },

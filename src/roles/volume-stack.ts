@@ -6,6 +6,7 @@ import { LoopbackBackend } from '../backends/loopback/backend.ts';
 import type { Config } from '../config/config.ts';
 import { createPace } from '../host/pace.ts';
 import type { Clock } from '../model/clock.ts';
+import type { DiskInventory } from '../model/disk-inventory.ts';
 import { Listeners } from '../model/listeners.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
@@ -16,9 +17,11 @@ import { keepSweeping } from '../volumes/inline/inline-sweep.ts';
 import { CopyJobs } from '../volumes/copies/copy-jobs.ts';
 import { Holds } from '../volumes/copies/holds.ts';
 import { KeyedLock } from '../volumes/keyed-lock.ts';
+import { inventoryOf } from '../volumes/inventory/take-inventory.ts';
 import { NodeService } from '../volumes/node-service.ts';
 import { openPools, type Pools } from '../volumes/pools/open-pools.ts';
 import { Publications } from '../volumes/published/publications.ts';
+import { giveWayTo } from '../volumes/trash/give-way.ts';
 import { VolumeService } from '../volumes/volume-service.ts';
 
 /** What every part of a process shares. */
@@ -35,6 +38,7 @@ export interface VolumeStack {
   readonly pools: Pools;
   readonly controller: VolumeService;
   readonly node: NodeService;
+  readonly inventory: DiskInventory;
   /** Lets the trash finish its present step and closes what is held open. */
   stop(): Promise<void>;
 }
@@ -82,15 +86,18 @@ export async function startVolumeStack(
   });
   const isStaged = (id: string): boolean => publications.isStaged(id);
   const spaceChanged = new Listeners<void>();
+  const locks = new KeyedLock();
   const pools = await openPools(config, {
     backends,
     pace,
+    giveWay: giveWayTo(locks, clock),
     clock,
     log,
     metrics,
     signal,
     isStaged,
     spaceChanged,
+    keepsReserve: true,
   });
   const topology = nodeSegments(labelValueOf(config.nodeName));
   const copies = new CopyJobs(clock);
@@ -98,7 +105,7 @@ export async function startVolumeStack(
     pools,
     backends,
     publications,
-    locks: new KeyedLock(),
+    locks,
     holds: new Holds(),
     copies,
     released: new Listeners<string>(),
@@ -115,6 +122,7 @@ export async function startVolumeStack(
     pools,
     controller: new VolumeService(environment, { name: config.driverName, vendorVersion: version }),
     node,
+    inventory: inventoryOf(environment),
     stop: async () => {
       await stopSweeping();
       await copies.stop();

@@ -1,0 +1,89 @@
+import { parseArgs, type ParseArgsConfig } from 'node:util';
+import { messageOf } from '../model/errors.ts';
+
+/** Where a command writes; stdout is what a next program may read, stderr what people are told. */
+export interface Terminal {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+}
+
+export const terminal: Terminal = {
+  out: (text) => console.log(text),
+  err: (text) => console.error(text),
+};
+
+/** What is wrong with a command line; the exit code is 2. */
+export class UsageError extends Error {
+  override name = 'UsageError';
+}
+
+/** Failures that are told as a sentence, without where in the program they arose. */
+const told = new Set([
+  'OperatorRefusal',
+  'ApiError',
+  'ApiUnreachable',
+  'KubeAccessError',
+  'StorageError',
+  'CsiError',
+]);
+
+/**
+ * Runs a command: `--help` prints its usage, a wrong command line is told with it.
+ *
+ * @returns the exit code: what the work says, 1 where it failed, 2 for a wrong command line
+ */
+export async function runCommand<O extends NonNullable<ParseArgsConfig['options']>>(
+  command: {
+    readonly name: string;
+    readonly usage: string;
+    readonly options: O;
+    readonly work: (
+      parsed: ReturnType<typeof parseArgs<{ options: O; allowPositionals: true; strict: true }>>,
+    ) => Promise<number>;
+  },
+  argv: readonly string[],
+  { out, err }: Terminal,
+): Promise<number> {
+  const { name, usage, options, work } = command;
+  if (argv.includes('--help') || argv.includes('-h')) {
+    out(usage);
+    return 0;
+  }
+  try {
+    let parsed;
+    try {
+      parsed = parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
+    } catch (error) {
+      throw new UsageError(messageOf(error));
+    }
+    return await work(parsed);
+  } catch (error) {
+    if (error instanceof UsageError) {
+      err(`loam ${name}: ${error.message}\n\n${usage}`);
+      return 2;
+    }
+    if (!(error instanceof Error) || !told.has(error.name)) throw error;
+    err(`loam ${name}: ${error.message}`);
+    return 1;
+  }
+}
+
+/** The one positional argument. @throws UsageError */
+export function onlyArgument(positionals: readonly string[], what: string): string {
+  const [argument, surplus] = positionals;
+  if (argument === undefined) throw new UsageError(`name the ${what}`);
+  if (surplus !== undefined) throw new UsageError(`one ${what} at a time; ${surplus} is too much`);
+  return argument;
+}
+
+/** @throws UsageError where a command that takes none is given arguments */
+export function noArguments(positionals: readonly string[]): void {
+  if (positionals[0] !== undefined) throw new UsageError(`it takes no argument; ${positionals[0]} is one`);
+}
+
+/** `table`, unless `--output json`. @throws UsageError */
+export function outputOf(text: string | undefined): 'table' | 'json' {
+  if (text === undefined || text === 'table') return 'table';
+  if (text === 'json') return 'json';
+  throw new UsageError(`--output ${text}: it can be table or json`);
+}

@@ -1,0 +1,88 @@
+import { stringify } from 'yaml';
+import { settings } from '../../config/settings.ts';
+import { createKubeApi, loadKubeAccess } from '../../kube/client.ts';
+import { noMetrics } from '../../model/metrics.ts';
+import { parseClaimName } from '../../operator/read-request.ts';
+import { version } from '../../roles/version.ts';
+import { onlyArgument, runCommand, terminal, UsageError, type Terminal } from '../run-command.ts';
+import type { ClaimName } from './decide-undelete.ts';
+import { undelete } from './undelete.ts';
+
+const usage = `loam undelete PV [--to NAMESPACE/CLAIM] [--apply] [--dry-run] [--kubeconfig PATH]
+
+Gives a released PersistentVolume back to a claim, with its data, its size and its mode: the volume is reserved for the
+claim of that name and for nobody else, its retention ends, and the claim's manifest is printed for kubectl apply -f -
+(or created, with --apply). One that is being deleted gets a new PersistentVolume, PV-undeleted, over the same data first.
+It can be repeated: killed anywhere, the same command goes on.
+
+It refuses while the data is being destroyed, where the volume is not Released, and where a claim of that name has
+another volume, or another size, mode or class.
+
+  --to NS/CLAIM      the claim that gets it (default: the one that it had; CLAIM alone stays in that one's namespace)
+  --apply            create the claim
+  --dry-run          say what the next step would be, and change nothing
+  --kubeconfig PATH  (default: KUBECONFIG, then the pod's own account)
+  --context NAME     of that kubeconfig
+  --driver NAME      the CSI driver's name (default: ${settings.driverName.env}, then ${settings.driverName.fallback ?? ''})`;
+
+const options = {
+  to: { type: 'string' },
+  apply: { type: 'boolean' },
+  'dry-run': { type: 'boolean' },
+  kubeconfig: { type: 'string' },
+  context: { type: 'string' },
+  driver: { type: 'string' },
+} as const;
+
+interface Values {
+  readonly to?: string;
+  readonly apply?: boolean;
+  readonly 'dry-run'?: boolean;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly driver?: string;
+}
+
+/** All of it, retries and waits for a busy API server included. */
+const timeoutMs = 60_000;
+
+/** `loam undelete` */
+export function runUndelete(argv: readonly string[], to: Terminal = terminal): Promise<number> {
+  const work = async ({
+    values,
+    positionals,
+  }: {
+    values: Values;
+    positionals: string[];
+  }): Promise<number> => {
+    const request = {
+      volumeName: onlyArgument(positionals, 'PersistentVolume'),
+      ...(values.to === undefined ? {} : { to: readTarget(values.to) }),
+      driverName: values.driver ?? process.env[settings.driverName.env] ?? settings.driverName.fallback ?? '',
+      apply: values.apply ?? false,
+      isRehearsal: values['dry-run'] ?? false,
+    };
+    const access = loadKubeAccess(values.kubeconfig, values.context);
+    const api = createKubeApi(access, { metrics: noMetrics, userAgent: `loam/${version} undelete` });
+    try {
+      const tell = (line: string): void => to.err(line);
+      const result = await undelete(api, request, tell, AbortSignal.timeout(timeoutMs));
+      to.err(result.kind === 'refused' ? `loam undelete: ${result.reason}` : result.reason);
+      if (result.manifest !== undefined) to.out(stringify(result.manifest).trimEnd());
+      return result.kind === 'refused' ? 1 : 0;
+    } finally {
+      await api.close();
+    }
+  };
+  return runCommand({ name: 'undelete', usage, options, work }, argv, to);
+}
+
+/** `namespace/name`, or a name alone. @throws UsageError */
+export function readTarget(text: string): Partial<ClaimName> {
+  try {
+    if (text.includes('/')) return parseClaimName(text);
+    return { name: parseClaimName(`default/${text}`).name };
+  } catch {
+    throw new UsageError(`--to ${JSON.stringify(text)}: write it as namespace/name, or the name alone`);
+  }
+}
