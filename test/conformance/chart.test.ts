@@ -127,7 +127,7 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
     const text = await renderChart('--set', 'settings.capacity=false');
     expect([driverOf(text), configOf(text).capacity]).toEqual([false, false]);
     const names = ofKind(parseManifests(text), 'Role').map(({ metadata }) => metadata.name);
-    expect(names).toEqual(['loam-controller']);
+    expect(names).toEqual(['loam-controller', 'loam-node']);
   });
 
   it.each([
@@ -184,7 +184,7 @@ describe.skipIf(noGo !== undefined)(`the chart${noGo === undefined ? '' : ` (ski
   });
 
   it('leaves the policies out only when it is told to, and says what that means', async () => {
-    expect(ofKind(parseManifests(committed), 'ValidatingAdmissionPolicy')).toHaveLength(6);
+    expect(ofKind(parseManifests(committed), 'ValidatingAdmissionPolicy')).toHaveLength(7);
     const text = await renderChart('--set', 'confinement.enabled=false');
     expect(text).not.toContain('ValidatingAdmissionPolicy');
   });

@@ -1,13 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { apiVersionOf, kinds, type KindName } from '../../src/kube/kinds.ts';
-import { manifestPath } from '../support/chart.ts';
+import { manifestPath, renderChart } from '../support/chart.ts';
+import { whyNoGo } from '../support/go-tools.ts';
 import { ofKind, parseManifests, type PolicyRule } from '../support/manifests.ts';
 import { sourcesBelow } from '../support/source-files.ts';
 
+const noGo = await whyNoGo();
 const verbs = { get: 'get', list: 'list', create: 'create', patch: 'patch', remove: 'delete' } as const;
 /** What is asked for in the accounts' own namespace only. */
-const inOwnNamespace = /^(storage\.k8s\.io\/csistoragecapacities|coordination\.k8s\.io\/leases) /;
+const inOwnNamespace =
+  /^(storage\.k8s\.io\/csistoragecapacities|coordination\.k8s\.io\/leases|\/configmaps) /;
 
 /** What each process is made of; the rest of src/ speaks to the embedded control plane, or to no API server. */
 const programs = {
@@ -20,6 +23,8 @@ const programs = {
   ),
 };
 const whereScoped = sourcesBelow('src/placement').filter(({ path }) => path.endsWith('/keep-labels.ts'));
+/** Runs with the chart's value `controller.nodeLoss` only. */
+const whereNodesAreLost = sourcesOf('lost-nodes');
 type Account = keyof typeof programs;
 const accounts: readonly Account[] = ['loam-node', 'loam-controller'];
 
@@ -43,6 +48,8 @@ function permissionsUsed(text: string): readonly string[] {
     if (isStatus) used.push(permission(kind, verb, '/status'));
     if (isEither || !isStatus) used.push(permission(kind, verb));
   }
+  // one verb for all that lost nodes have deleted
+  for (const [, kind] of text.matchAll(/#gone\(\s*'(\w+)'/g)) used.push(permission(kind, verbs.remove));
   for (const [, kind] of text.matchAll(lookUps)) used.push(permission(kind, verbs.get));
   for (const [, kind] of text.matchAll(/new (?:Optional)?Reflector\(\{[^}]*?kind: '(\w+)'/g)) {
     used.push(permission(kind, 'list'), permission(kind, 'watch'));
@@ -120,13 +127,31 @@ describe('the reading of the sources', () => {
     expect(more.filter((each) => !used.includes(each))).toEqual(['/persistentvolumes patch']);
   });
 
+  it.skipIf(noGo !== undefined)(
+    'finds that ends of lost nodes need all that the controller may have, where the chart allows them',
+    async () => {
+      const manifests = parseManifests(await renderChart('--set', 'controller.nodeLoss=recreate'));
+      const allowed = [...ofKind(manifests, 'ClusterRole'), ...ofKind(manifests, 'Role')]
+        .filter(({ metadata }) => metadata.name === 'loam-controller')
+        .flatMap(({ rules }) => rules);
+      const used = [...programs['loam-controller'], ...whereNodesAreLost].flatMap(({ text }) =>
+        permissionsUsed(text),
+      );
+      expect([...new Set(allowedBy(allowed))].toSorted()).toEqual([...new Set(used)].toSorted());
+    },
+  );
+
   it('misses no call to the API', () => {
     const seen = /\bapi\s*\.(get|list|create|patch|remove)\(\s*'/g;
     const count = (text: string, pattern: RegExp): number => text.match(pattern)?.length ?? 0;
     const all = /\bapi\s*\.(get|list|create|patch|remove|watch)\(/g;
-    for (const { path, text } of [...accounts.flatMap((account) => programs[account]), ...whereScoped]) {
+    for (const { path, text } of [
+      ...accounts.flatMap((account) => programs[account]),
+      ...whereScoped,
+      ...whereNodesAreLost,
+    ]) {
       // these use the kind that they are given
-      if (/kube\/((optional-)?reflector|look-up)\.ts$/.test(path)) continue;
+      if (/kube\/((optional-)?reflector|look-up)\.ts$|lost-nodes\/loss-writes\.ts$/.test(path)) continue;
       expect([path, count(text, all)]).toEqual([path, count(text, seen)]);
       expect([path, count(text, /\blookUp\(/g)]).toEqual([path, count(text, lookUps)]);
     }

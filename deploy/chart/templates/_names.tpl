@@ -17,6 +17,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if hasKey . "init" }},init={{ .init }}{{ end }}
 {{- if .mounted }},mounted=true{{ end }}
 {{- with .tenants }},tenants={{ . }}{{ end }}
+{{- with .discover }},discover={{ . }}{{ end }}
 {{- end -}}
 
 {{- define "loam.pullSecrets" -}}

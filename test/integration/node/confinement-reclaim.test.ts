@@ -84,6 +84,13 @@ describe('the policies of a node’s process, at a volume’s end,', () => {
     };
     expect(await refusal(over('adopted-old-1', { claimRef: byName }))).toBe('');
     expect(await refusal(over('old-1-undeleted', { claimRef: byName }))).toBe('');
+    const modes = { spec: { accessModes: ['ReadWriteOncePod'] } };
+    const offered = await cluster.seed('PersistentVolume', {
+      ...aVolumeOn('node-a', { claimRef: byName }),
+      metadata: { ...aVolumeOn('node-a').metadata, annotations: { 'loam.dev/adopted': 'by-name' } },
+    });
+    expect(await refusal(patch('PersistentVolume', offered, modes))).toBe('');
+    expect(await refusal(patch('PersistentVolume', await released(), modes))).toMatch(/refused/);
     for (const [name, spec, node] of [
       ['adopted-old-2', { claimRef: byName }],
       ['mine', { claimRef: byName }],

@@ -28,7 +28,7 @@ const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
 const longName = `long-a-${'x'.repeat(60)}.example`;
 const otherLongName = `long-b-${'x'.repeat(60)}.example`;
 const nodes = ['node-a', 'node-b', 'node-ab', longName, otherLongName];
-const policies = ['capacity', 'claims', 'events', 'snapshot-contents', 'snapshots', 'volumes'].map(
+const policies = ['capacity', 'claims', 'events', 'snapshot-contents', 'snapshots', 'tombstones', 'volumes'].map(
   (each) => `loam-node-${each}`,
 );
 
