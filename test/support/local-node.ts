@@ -38,8 +38,12 @@ export interface LocalNodeOptions {
   readonly scoped?: boolean;
   /** look after VolumeSnapshotContents */
   readonly snapshots?: boolean;
+  /** unset: no cap */
+  readonly retainedPerNamespaceBytes?: bigint;
   /** unset: no capacity is published */
   readonly capacityNamespace?: string;
+  /** unset: what was let go without this node is nobody's business */
+  readonly tombstoneNamespace?: string;
 }
 
 /** One node's driver and provisioner in the test's own process, composed as `loam node` is, with a gate before the driver. */
@@ -127,6 +131,7 @@ export class LocalNode implements AsyncDisposable {
         driver,
         ledger: stack.controller,
         conditions: stack.controller,
+        discovery: stack.controller,
         settings: {
           driverName,
           nodeName,
@@ -138,9 +143,13 @@ export class LocalNode implements AsyncDisposable {
           snapshots: options.snapshots ?? false,
           expansion: true,
           modification: true,
+          retainedPerNamespaceBytes: options.retainedPerNamespaceBytes ?? 0n,
           ...(options.capacityNamespace === undefined
             ? {}
             : { capacityNamespace: options.capacityNamespace }),
+          ...(options.tombstoneNamespace === undefined
+            ? {}
+            : { tombstoneNamespace: options.tombstoneNamespace }),
           workers: 32,
           timeoutMs: 10_000,
         },

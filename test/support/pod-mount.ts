@@ -39,7 +39,7 @@ export class PodMount {
       volumeContext: csi?.volumeAttributes ?? {},
     };
     await mkdir(stagingPath, { recursive: true });
-    await this.#driver.stage(request, soon());
+    await whileBusy(() => this.#driver.stage(request, soon()));
     await mkdir(targetParentPath, { recursive: true });
     await this.#driver.publish(request, soon());
     return targetPath;
