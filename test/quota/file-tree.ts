@@ -17,6 +17,12 @@ import type { Kernel } from './kernel.ts';
 const programs =
   'xfs_quota xfs_io mkfs.xfs xfs_growfs mkfs.ext4 chattr lsattr resize2fs e2fsck tune2fs debugfs filefrag mount umount losetup blkid cp sync dd getfattr setfattr setpriv unshare fallocate flock truncate';
 const modules = [
+  'drivers/virtio/virtio_ring',
+  'drivers/virtio/virtio',
+  'drivers/virtio/virtio_pci_legacy_dev',
+  'drivers/virtio/virtio_pci_modern_dev',
+  'drivers/virtio/virtio_pci',
+  'drivers/block/virtio_blk',
   'lib/libcrc32c',
   'fs/xfs/xfs',
   'drivers/block/loop',

@@ -20,8 +20,16 @@ export function whyNoMachine(): string {
   return '';
 }
 
+/** What a machine has besides. */
+export interface MachineExtras {
+  readonly args?: readonly string[];
+  readonly onLine?: (line: string) => void;
+  /** ends it at once when it aborts */
+  readonly powerCut?: AbortSignal;
+}
+
 /**
- * Boots a machine in software, with one processor, no network and no disk, and waits until it powers off.
+ * Boots a machine in software, with one processor, no network and no disk but in `extras`, and waits until it powers off.
  *
  * @returns what its checks reported, by name, and all that it said
  */
@@ -29,6 +37,7 @@ export async function runMachine(
   kernel: Kernel,
   archivePath: string,
   timeoutMs: number,
+  extras: MachineExtras = {},
 ): Promise<{ readonly outcomes: ReadonlyMap<string, Outcome>; readonly console: string }> {
   const outcomes = new Map<string, Outcome>();
   const lines: string[] = [];
@@ -49,7 +58,16 @@ export async function runMachine(
   const command = 'console=ttyS0 quiet panic=-1 mitigations=off';
   const machine = spawn(
     emulator,
-    [...args, '-kernel', kernel.imagePath, '-initrd', archivePath, '-append', command],
+    [
+      ...args,
+      ...(extras.args ?? []),
+      '-kernel',
+      kernel.imagePath,
+      '-initrd',
+      archivePath,
+      '-append',
+      command,
+    ],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
       timeout: timeoutMs,
@@ -58,9 +76,11 @@ export async function runMachine(
   );
   const kill = () => machine.kill('SIGKILL');
   process.once('exit', kill);
+  extras.powerCut?.addEventListener('abort', kill, { once: true });
   const ended = once(machine, 'exit');
   for await (const line of createInterface({ input: machine.stdout })) {
     lines.push(line);
+    extras.onLine?.(line);
     const at = line.indexOf(reportPrefix);
     if (at === -1) continue;
     const outcome = JSON.parse(line.slice(at + reportPrefix.length)) as Outcome;
