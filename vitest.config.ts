@@ -18,6 +18,7 @@ export default defineConfig({
       suite('sanity', { ...alone, testTimeout: 600_000 }),
       suite('integration', { ...alone, testTimeout: 120_000 }),
       suite('quota', alone),
+      suite('faults', { ...alone, testTimeout: 300_000, globalSetup: 'test/faults/totals.ts' }),
       suite('cluster', {
         ...alone,
         testTimeout: 180_000,

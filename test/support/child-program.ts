@@ -20,13 +20,19 @@ export class ChildProgram {
   constructor(
     command: string,
     args: readonly string[],
-    options: { readonly name: string; readonly logPath: string },
+    options: {
+      readonly name: string;
+      readonly logPath: string;
+      /** beside this process's own */
+      readonly env?: Readonly<Record<string, string>>;
+    },
   ) {
     this.name = options.name;
     this.logPath = options.logPath;
     const log = openSync(options.logPath, 'a');
     const [program = command, ...rest] = [...guard, command, ...args];
-    this.#child = spawn(program, rest, { stdio: ['ignore', log, log] });
+    const env = { ...process.env, ...options.env };
+    this.#child = spawn(program, rest, { stdio: ['ignore', log, log], env });
     closeSync(log);
     running.add(this.#child);
     this.#exited = new Promise<void>((resolve) => {
@@ -44,6 +50,11 @@ export class ChildProgram {
 
   get pid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** Resolves when it has ended, whoever ended it. */
+  get exited(): Promise<void> {
+    return this.#exited;
   }
 
   get isRunning(): boolean {

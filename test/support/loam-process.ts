@@ -20,6 +20,12 @@ interface LoamOptions {
   /** the esbuild bundle, as in the image, instead of the sources */
   readonly bundled?: boolean;
   readonly flags?: readonly string[];
+  /** how long it may take to be ready or served; 30 s */
+  readonly timeoutMs?: number;
+  /** Node's own flags */
+  readonly nodeFlags?: readonly string[];
+  /** beside the test's own */
+  readonly env?: Readonly<Record<string, string>>;
   /** unset: until `/readyz` says so; else until anything is served there */
   readonly until?: 'ready' | 'served';
 }
@@ -39,7 +45,7 @@ export class LoamProcess implements AsyncDisposable {
   /** Resolves when `/readyz` says so: socket served, pools recovered, watches synced. */
   static async start(options: LoamOptions): Promise<LoamProcess> {
     const { folder, pools, kubeconfigPath, nodeName = 'node-a', bundled = false, flags = [] } = options;
-    const { role = 'node' } = options;
+    const { role = 'node', nodeFlags = [], env = {}, timeoutMs = 30_000 } = options;
     mkdirSync(folder, { recursive: true });
     for (const pool of pools) mkdirSync(pool.replace(/^[^=]*=|,.*$/g, ''), { recursive: true });
     const [port = 0] = await freePorts(1);
@@ -51,6 +57,7 @@ export class LoamProcess implements AsyncDisposable {
     const program = new ChildProgram(
       join(projectRoot, 'node_modules/.bin/node'),
       [
+        ...nodeFlags,
         ...entry,
         role,
         ...pools.map((pool) => `--pool=${pool}`),
@@ -62,18 +69,23 @@ export class LoamProcess implements AsyncDisposable {
         ...(kubeconfigPath === undefined ? ['--no-kube'] : [`--kubeconfig=${kubeconfigPath}`]),
         ...flags,
       ],
-      { name: 'loam', logPath: join(folder, 'loam.log') },
+      { name: 'loam', logPath: join(folder, 'loam.log'), env },
     );
     const loam = new LoamProcess(program, csiSocketPath, observeAddress);
     await program.whenReady(async () => {
       const { ok } = await fetch(`http://${observeAddress}/readyz`);
       return ok || options.until === 'served';
-    }, 30_000);
+    }, timeoutMs);
     return loam;
   }
 
   get pid(): number | undefined {
     return this.#program.pid;
+  }
+
+  /** Resolves when it has ended, whoever ended it. */
+  get exited(): Promise<void> {
+    return this.#program.exited;
   }
 
   /** kill -9 */

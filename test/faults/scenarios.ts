@@ -1,0 +1,45 @@
+import type { ClusterActors } from './cluster-actors.ts';
+
+export type Scenario = (actors: ClusterActors) => Promise<void>;
+
+/** Short lives of volumes that between them pass every step which touches the disk or the API. */
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  'create, publish, write, grow, unpublish, delete': async (actors) => {
+    const volume = await actors.create('delete');
+    await actors.open(volume);
+    await actors.write(volume);
+    await actors.grow(volume, 24);
+    await actors.write(volume);
+    await actors.close(volume);
+    await actors.open(volume);
+    await actors.remove(volume);
+  },
+  'create, and delete at once': (actors) => actors.changeMind('delete'),
+  'snapshot, restore, clone, scrub': async (actors) => {
+    const volume = await actors.create('scrub');
+    await actors.open(volume);
+    await actors.write(volume);
+    const snapshot = await actors.snapshot(volume);
+    await actors.write(volume);
+    const [restored] = await Promise.all([
+      actors.create('delete', snapshot),
+      actors.create('delete', volume),
+    ]);
+    await actors.open(restored);
+    await actors.remove(volume);
+    await actors.removeSnapshot(snapshot);
+  },
+  'recycle, archive, retain, undelete': async (actors) => {
+    const [recycled, archived, retained] = await Promise.all([
+      actors.create('recycle'),
+      actors.create('archive'),
+      actors.create('retain-for'),
+    ]);
+    const all = [recycled, archived, retained];
+    for (const volume of all) await actors.open(volume);
+    for (const volume of all) await actors.write(volume);
+    await Promise.all(all.map((volume) => actors.remove(volume)));
+    const again = await Promise.all([actors.reuse(recycled), actors.undelete(retained)]);
+    for (const volume of again) await actors.open(volume);
+  },
+};
