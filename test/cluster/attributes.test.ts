@@ -76,7 +76,8 @@ describe.skipIf(why !== undefined)(
       await cluster.untilRunning('user');
       const { node, path } = await imageOf(claim, 'user');
       await onNode(node, 'mv', path, `${path}.away`);
-      // each volume is looked at once a minute
+      // each volume is looked at when Loam starts, and once a minute
+      await cluster.killLoam(node);
       const said = await cluster.untilEvent(claim, /VolumeConditionAbnormal/, 90_000);
       expect(said).toMatch(/image .* is gone; restore it/);
       await onNode(node, 'mv', `${path}.away`, path);

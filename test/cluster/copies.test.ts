@@ -65,9 +65,8 @@ describe.skipIf(why !== undefined)(`copies of volumes${why === undefined ? '' : 
   });
 
   afterEach(async () => {
-    await cluster.remove('pods', '--all');
     // snapshot-controller keeps a snapshot for as long as a claim waits to be made of it
-    await cluster.remove('pvc', '--all');
+    await cluster.remove('pods,pvc', '--all');
     await cluster.remove('volumesnapshot', '--all');
     await removeAll(cluster);
   });
@@ -95,12 +94,15 @@ describe.skipIf(why !== undefined)(`copies of volumes${why === undefined ? '' : 
       }
       const after = await synced('writer');
       expect(after).toBeGreaterThan(before.at(-1) ?? 0);
+      await cluster.apply(
+        ...rounds.flatMap((round) => {
+          const restore = `restore-${round}`;
+          const claim = claimOf(restore, { className, size });
+          return [restoredFrom('snapshot', `shot-${round}`, claim), podOf(restore, restore)];
+        }),
+      );
       for (const round of rounds) {
         const restore = `restore-${round}`;
-        await cluster.apply(
-          restoredFrom('snapshot', `shot-${round}`, claimOf(restore, { className, size })),
-          podOf(restore, restore),
-        );
         // beside its source, which goes on
         await cluster.untilRunning(restore);
         const lines = await prefixIn(restore);

@@ -20,29 +20,28 @@ const node = 'node-b';
 
 /** Two pods of one node, a class each, that wrote a line and hold a file open. */
 async function writers(): Promise<void> {
-  for (const className of classes) {
-    const first =
-      '{ [ -f /data/log ] || echo one > /data/log; } && (while sleep 0.2; do date >> /data/ticks; done &)';
-    await cluster.apply(
+  const first =
+    '{ [ -f /data/log ] || echo one > /data/log; } && (while sleep 0.2; do date >> /data/ticks; done &)';
+  await cluster.apply(
+    ...classes.flatMap((className) => [
       claimOf(className, { className }),
       podOf(`on-${className}`, className, { first, node }),
-    );
-  }
+    ]),
+  );
   for (const className of classes) await cluster.untilRunning(`on-${className}`);
 }
 
 async function expectWritersAtWork(): Promise<void> {
-  for (const className of classes) {
-    expect(await cluster.sh(`on-${className}`, 'cat /data/log')).toBe('one');
-    expect(await cluster.field('pod', `on-${className}`, '.status.containerStatuses[0].restartCount')).toBe(
-      '0',
-    );
-    const grew = await cluster.sh(
-      `on-${className}`,
-      'a=$(wc -c < /data/ticks); sleep 1; [ $(wc -c < /data/ticks) -gt $a ] && echo grew',
-    );
-    expect(grew).toBe('grew');
-  }
+  const grows = 'a=$(wc -c < /data/ticks); sleep 1; [ $(wc -c < /data/ticks) -gt $a ] && echo grew';
+  const found = await Promise.all(
+    classes.map((className) =>
+      Promise.all([
+        cluster.sh(`on-${className}`, `cat /data/log; ${grows}`),
+        cluster.field('pod', `on-${className}`, '.status.containerStatuses[0].restartCount'),
+      ]),
+    ),
+  );
+  expect(found).toEqual(classes.map(() => ['one\ngrew', '0']));
 }
 
 describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? '' : ` (${why})`}`, () => {
@@ -172,8 +171,7 @@ describe.skipIf(why !== undefined)(`restarts around pods${why === undefined ? ''
 
   it('brings pods back with their data when the node was without power', async () => {
     await writers();
-    await cluster.sh('on-loam', 'sync');
-    await cluster.sh('on-loam-directory', 'sync');
+    await Promise.all(classes.map((className) => cluster.sh(`on-${className}`, 'sync')));
     await clusterScript('reboot', node);
     await cluster.untilLoamReady();
     for (const className of classes) {

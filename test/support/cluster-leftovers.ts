@@ -8,8 +8,8 @@ export const poolPath = '/var/lib/loam/pool';
 
 /** Deletes what a test made, and waits until no pool and no node hold anything of it. */
 export async function removeAll(cluster: RealCluster): Promise<void> {
-  await cluster.remove('pods', '--all');
-  await cluster.remove('pvc', '--all');
+  // together: a claim waits for its pods by itself
+  await cluster.remove('pods,pvc', '--all');
   await cluster.remove('pv', '--all');
   for (const node of nodesOfCluster()) {
     await assertPoolEmpty(folderOfNode(node, poolPath), 60_000);
@@ -32,8 +32,7 @@ export async function removeVolumes(cluster: RealCluster): Promise<void> {
   // a claim may name a PV that is somebody else's
   const bound = '{range .items[?(@.status.phase=="Bound")]}{.spec.volumeName}{"\\n"}{end}';
   const names = (await cluster.kubectl(['get', 'pvc', `--output=jsonpath=${bound}`])).split('\n');
-  await cluster.remove('pods', '--all');
-  await cluster.remove('pvc', '--all');
+  await cluster.remove('pods,pvc', '--all');
   for (const name of names.filter((each) => each !== ''))
     await cluster.untilField('pv', name, '.metadata.name', '', 90_000);
 }

@@ -8,12 +8,14 @@ export class NotYet extends Error {
 /**
  * Asks again and again until `look` gives something, and returns that. `NotYet` from it means no; other errors go through.
  *
+ * @param everyMs longer where each look costs the machine something that others want
  * @throws Error that names what was waited for and why it was not there at the end
  */
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = 15_000,
+  everyMs = 15,
 ): Promise<T> {
   const endMs = performance.now() + timeoutMs;
   for (;;) {
@@ -26,6 +28,6 @@ export async function eventually<T>(
       why = error.message;
     }
     if (performance.now() > endMs) throw new Error(`${what}: not within ${timeoutMs} ms; ${why}`);
-    await sleep(15);
+    await sleep(everyMs);
   }
 }

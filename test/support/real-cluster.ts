@@ -23,6 +23,9 @@ export async function clusterScript(...args: readonly string[]): Promise<string>
   return stdout.trim();
 }
 
+/** Each look is a kubectl, which takes a tenth of a second of a processor from what is waited for. */
+const lookEveryMs = 200;
+
 const inLoams = ['--namespace=loam-system'];
 
 /** The nodes that are up, with or without a kubelet. */
@@ -130,6 +133,7 @@ export class RealCluster {
         throw new NotYet(`${status?.phase}; ${(await this.eventsOf(pod)).join(' | ')}`);
       },
       timeoutMs,
+      lookEveryMs,
     );
   }
 
@@ -160,6 +164,7 @@ export class RealCluster {
         throw new NotYet(`it is ${found}`);
       },
       timeoutMs,
+      lookEveryMs,
     );
   }
 
@@ -215,6 +220,7 @@ export class RealCluster {
         throw new NotYet(`heard: ${events.join(' | ')}`);
       },
       timeoutMs,
+      lookEveryMs,
     );
   }
 
@@ -262,6 +268,7 @@ export class RealCluster {
         throw new NotYet(JSON.stringify(status));
       },
       120_000,
+      lookEveryMs,
     );
   }
 
