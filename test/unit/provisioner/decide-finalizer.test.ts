@@ -42,6 +42,28 @@ const table: [what: string, volume: PersistentVolume, kind: string][] = [
     }),
     'remove',
   ],
+  [
+    'Delete with it, terminating and offered to a claim by its name: off, since nobody will ever have it',
+    aPersistentVolume({
+      metadata: { finalizers: [provisionerFinalizer], deletionTimestamp: '2026-01-01T00:00:00Z' },
+      spec: { claimRef: { namespace: 'shop', name: 'data' } },
+      status: { phase: 'Available' },
+    }),
+    'remove',
+  ],
+  [
+    'the same, while its data is being destroyed: nothing',
+    aPersistentVolume({
+      metadata: {
+        finalizers: [provisionerFinalizer],
+        deletionTimestamp: '2026-01-01T00:00:00Z',
+        annotations: { 'loam.dev/reclaiming': 'uid' },
+      },
+      spec: { claimRef: { namespace: 'shop', name: 'data' } },
+      status: { phase: 'Available' },
+    }),
+    'keep',
+  ],
 ];
 
 describe('decideFinalizer', () => {
