@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { poolPath, removeAll } from '../support/cluster-leftovers.ts';
 import { eventually, NotYet } from '../support/eventually.ts';
 import { loamOn } from '../support/loam-command.ts';
+import { installWith } from '../support/loam-settings.ts';
 import { classOf, freshName, statefulSetOf } from '../support/pods.ts';
 import { assertPoolEmpty } from '../support/pool-leftovers.ts';
 import {
@@ -77,6 +78,7 @@ describe.skipIf(why !== undefined)(
   `volumes of a node that is lost${why === undefined ? '' : ` (${why})`}`,
   () => {
     beforeAll(async () => {
+      await installWith(cluster, 'controller.nodeLoss=recreate');
       await cluster.apply(...classNames.map((name) => classOf(name, { parameters: policies[name] })));
     });
     afterEach(async () => {
@@ -86,7 +88,10 @@ describe.skipIf(why !== undefined)(
       await cluster.remove('statefulset', '--all');
       await removeAll(cluster);
     }, 300_000);
-    afterAll(() => cluster.remove('storageclass', ...classNames));
+    afterAll(async () => {
+      await cluster.remove('storageclass', ...classNames);
+      await installWith(cluster);
+    });
 
     it(
       'wait for it, are let go, or made anew elsewhere, as their class says; when it returns it puts its disk in order',

@@ -162,7 +162,11 @@ describe.skipIf(why !== undefined)(
       console.log(await cluster.untilEvent(written.volume, /VolumeRecycled/));
       await show('recycled');
       const next = freshName('next');
-      await cluster.apply(claimOf(next, { className: 'end-recycled' }), podOf('reader', next));
+      // elsewhere the scheduler would have a new one made
+      await cluster.apply(
+        claimOf(next, { className: 'end-recycled' }),
+        podOf('reader', next, { node: written.node }),
+      );
       await cluster.untilRunning('reader');
       expect(await cluster.field('pvc', next, '.spec.volumeName')).toBe(written.volume);
       expect(await cluster.field('pv', written.volume, '.metadata.uid')).toBe(uid);

@@ -18,9 +18,12 @@ export async function replaceDriver(cluster: RealCluster, ...values: readonly st
   await cluster.kubectl(['replace', '--force', '-f', '-'], JSON.stringify(driver));
 }
 
-/** The processes' flags, and new pods where they are others; the rest of the pods stays as it was installed. */
+/** The processes' flags and their accounts' rights, and new pods where they are others; the rest of the pods stays as it was installed. */
 export async function replaceArguments(cluster: RealCluster, ...values: readonly string[]): Promise<void> {
   const manifests = await render(values);
+  // what a process may do follows from what it was told to do
+  const roles = [...ofKind(manifests, 'ClusterRole'), ...ofKind(manifests, 'Role')];
+  await cluster.kubectl(['apply', '-f', '-'], roles.map((role) => JSON.stringify(role)).join('\n---\n'));
   for (const workload of [...ofKind(manifests, 'DaemonSet'), ...ofKind(manifests, 'Deployment')]) {
     const kind = workload.kind.toLowerCase();
     const { name } = workload.metadata;
