@@ -129,6 +129,11 @@ export function attachedDevices(): LoopDevice[] {
   return loopNames().flatMap((name) => deviceNamed(name) ?? []);
 }
 
+/** Whether the file behind a device has no name any more. */
+export function isDeleted({ backingFile }: Pick<LoopDevice, 'backingFile'>): boolean {
+  return backingFile.endsWith(deletedSuffix);
+}
+
 function deviceNamed(name: string): LoopDevice | undefined {
   const backingFile = readSysfs(`${name}/loop/backing_file`);
   if (backingFile === undefined) return undefined;

@@ -1,5 +1,6 @@
-import { attachedDevices } from '../../host/loop-devices.ts';
+import { attachedDevices, isDeleted, type LoopDevice } from '../../host/loop-devices.ts';
 import { locate, readMounts } from '../../host/mountinfo.ts';
+import { identityAt } from '../../host/path-facts.ts';
 import type { BrokenEntry, DiskInventory, DoomedEntry, Stray } from '../../model/disk-inventory.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 import { findStrays } from './find-strays.ts';
@@ -43,7 +44,16 @@ export function inventoryOf({
         knows: (id: string) => records.get(id) !== undefined || records.broken(id) !== undefined,
       }));
       const live = await publications.live();
-      return findStrays(searched, { devices: attachedDevices(), mounts, publications: live });
+      return findStrays(searched, { devices: await devicesHere(), mounts, publications: live });
     },
   };
+}
+
+/** Nodes that are containers of one machine (kind) share its loop devices, and have their pools at the same path. */
+async function devicesHere(): Promise<readonly LoopDevice[]> {
+  const found: LoopDevice[] = [];
+  for (const device of attachedDevices()) {
+    if (isDeleted(device) || (await identityAt(device.backingFile)) !== undefined) found.push(device);
+  }
+  return found;
 }
