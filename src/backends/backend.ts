@@ -19,7 +19,7 @@ export interface BackendFeatures {
 }
 
 /** What probing found in one pool: the truth about limits, by trying. */
-export type BackendProbe =
+export type BackendProbe = (
   | {
       readonly usable: true;
       readonly enforcesLimit: boolean;
@@ -30,7 +30,11 @@ export type BackendProbe =
       readonly holdsAgainst?: 'everybody' | 'trusted';
       readonly detail: string;
     }
-  | { readonly usable: false; readonly detail: string };
+  | { readonly usable: false; readonly detail: string }
+) & {
+  /** what was not found to work failed in a way that may pass, so that it is tried again. Unset: that is the answer */
+  readonly isProvisional?: boolean;
+};
 
 /** How a volume is meant to appear at a path. */
 export interface MountIntent {

@@ -97,8 +97,14 @@ function refuse(wish: BackendWish, offer: BackendOffer, pool: PoolFacts): Backen
   if (wish.provisioning === 'thick' && !features.thick) {
     return { reason: 'invalid-parameter', text: 'cannot allocate ahead; remove provisioning: thick' };
   }
-  if (!probe.usable) return unsupported(`does not work here: ${probe.detail}`);
+  if (!probe.usable) {
+    return probe.isProvisional === true
+      ? unavailable(`could not be tried: ${probe.detail}`)
+      : unsupported(`does not work here: ${probe.detail}`);
+  }
   if (wish.limit === 'enforced' && !probe.enforcesLimit) {
+    if (probe.isProvisional === true)
+      return unavailable(`whether it holds a size limit could not be tried: ${probe.detail}`);
     return {
       reason: 'limit-not-enforced',
       text: `nothing holds a size limit here (${probe.detail}); use backend: loopback, or accept it with limit: advisory`,
@@ -126,13 +132,19 @@ function refuseScrub({ scrub }: BackendWish, { isCopyOnWrite }: PoolFacts): Back
   };
 }
 
+/** Not the class's fault, nor for long. */
+function unavailable(text: string): BackendRefusal {
+  return { reason: 'pool-unavailable', text: `${text}; it is tried again` };
+}
+
 function unsupported(text: string): BackendRefusal {
   return { reason: 'unsupported-capability', text };
 }
 
-/** The reason nearest to success counts: a limit that could be waived says more than a shape that never fits. */
+/** The reason nearest to success counts: what may pass by itself, then a limit that could be waived, which says more than a shape that never fits. */
 function merge(refusals: readonly BackendRefusal[]): BackendRefusal {
-  const waivable = refusals.find((refusal) => refusal.reason === 'limit-not-enforced');
-  const reason = (waivable ?? refusals[0])?.reason ?? 'unsupported-capability';
+  const withReason = (reason: Reason) => refusals.find((refusal) => refusal.reason === reason);
+  const nearest = withReason('pool-unavailable') ?? withReason('limit-not-enforced');
+  const reason = (nearest ?? refusals[0])?.reason ?? 'unsupported-capability';
   return { reason, text: refusals.map((refusal) => refusal.text).join('; ') };
 }

@@ -14,7 +14,7 @@ import { count } from './totals.ts';
 const why = whyNoScratchPool('xfs');
 const cachePath = codeCache();
 /** of each backend and scenario */
-const budgetMs = budgetMsOf(28);
+const budgetMs = budgetMsOf(14);
 /** `<step>:<moment>[,<step>:<moment>]` instead of all */
 const only = process.env['FAULTS_POINT'];
 /** the steps alone whose way through the sources has this text, such as `make-volume` */

@@ -72,8 +72,6 @@ export class FaultMaker {
       if (!this.#isStopping) await this.#one();
       if (turn % inARow === 0) await this.#rest();
     }
-    // what a pool was found unable to do at its start counts until the next one
-    await this.#world.node.kill();
   }
 
   /** Until the node works again, and a moment longer. */

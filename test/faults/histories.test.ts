@@ -13,7 +13,7 @@ const why = whyNoScratchPool('xfs');
 const cachePath = codeCache();
 const users = 3;
 const operationsEach = 12;
-const budgetMs = budgetMsOf(75);
+const budgetMs = budgetMsOf(40);
 /** with FAULTS_SEED of a failure: that history alone */
 const isReplay = process.env['FAULTS_REPLAY'] === '1';
 

@@ -21,6 +21,7 @@ import {
 import { whileOpen } from '../../host/while-open.ts';
 import { messageOf } from '../../model/errors.ts';
 import type { BackendProbe, VolumePlace } from '../backend.ts';
+import { provisionalBy } from '../may-pass.ts';
 
 const probeName = 'probe-subvolume';
 const limitBytes = 8n << 20n;
@@ -55,7 +56,8 @@ async function tryIn(
     await makeSubvolume(directory, probeName, signal);
     return await tryLimit(fileSystem, directory, quotaPaths, signal);
   } catch (error) {
-    return { usable: false, detail: `subvolumes cannot be made: ${messageOf(error)}` };
+    const detail = `subvolumes cannot be made: ${messageOf(error)}`;
+    return { usable: false, detail, ...provisionalBy(error) };
   } finally {
     await removeProbe(directory, AbortSignal.timeout(30_000));
   }
@@ -88,7 +90,7 @@ async function tryLimit(
     const caveat = ', until a pod makes subvolumes inside';
     return { usable: true, enforcesLimit: true, holdsAgainst: 'trusted', detail: detail + caveat };
   } catch (error) {
-    return unlimited(`no limit can be set: ${messageOf(error)}`);
+    return { ...unlimited(`no limit can be set: ${messageOf(error)}`), ...provisionalBy(error) };
   }
 }
 

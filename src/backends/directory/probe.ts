@@ -11,6 +11,7 @@ import { whileOpen } from '../../host/while-open.ts';
 import { createRootDirectory } from '../../host/volume-root.ts';
 import { messageOf } from '../../model/errors.ts';
 import { dataName, type BackendProbe, type VolumePlace } from '../backend.ts';
+import { provisionalBy } from '../may-pass.ts';
 import { defaultRootMode } from '../root-owner.ts';
 import { firstProject, type Projects } from './projects.ts';
 
@@ -27,7 +28,8 @@ export async function probeDirectories(
   try {
     await createRootDirectory(scratch.path, probeName, { mode: defaultRootMode, uid: 0, gid: 0 });
   } catch (error) {
-    return { usable: false, detail: `directories cannot be made: ${messageOf(error)}` };
+    const detail = `directories cannot be made: ${messageOf(error)}`;
+    return { usable: false, detail, ...provisionalBy(error) };
   }
   try {
     const mountPoint = await projectQuotaMount(scratch.path);
@@ -35,7 +37,7 @@ export async function probeDirectories(
     await projects.removeStale(mountPoint, signal);
     return await tryLimit(scratch, projects, poolPaths, signal);
   } catch (error) {
-    return advisory(`no limit can be set: ${messageOf(error)}`);
+    return { ...advisory(`no limit can be set: ${messageOf(error)}`), ...provisionalBy(error) };
   } finally {
     await removeProbe(scratch, projects);
   }

@@ -5,6 +5,7 @@ import { attach, detach, devicesOf } from '../../host/loop-devices.ts';
 import { runInPrivateMount } from '../../host/private-mount.ts';
 import { messageOf } from '../../model/errors.ts';
 import type { BackendProbe, VolumePlace } from '../backend.ts';
+import { provisionalBy } from '../may-pass.ts';
 
 /** not a volume's image, should the scratch directory ever be one */
 const probeName = 'probe-image';
@@ -18,7 +19,7 @@ export async function probeImages(scratch: VolumePlace, signal: AbortSignal): Pr
   try {
     return await tryImage(path, signal);
   } catch (error) {
-    return { usable: false, detail: messageOf(error) };
+    return { usable: false, detail: messageOf(error), ...provisionalBy(error) };
   } finally {
     const cleanup = AbortSignal.timeout(10_000);
     for (const device of await devicesOf(path, cleanup)) await detach(device.path, cleanup);
@@ -46,7 +47,7 @@ async function tryImage(path: string, signal: AbortSignal): Promise<BackendProbe
     });
   } catch (error) {
     const detail = `an image did not stop a write past its end, or could not be mounted: ${messageOf(error)}`;
-    return { usable: false, detail };
+    return { usable: false, detail, ...provisionalBy(error) };
   }
   return { usable: true, enforcesLimit: true, detail: `images hold their size; ${direct}` };
 }

@@ -6,11 +6,10 @@ import { setMode } from '../../host/entries.ts';
 import { fileSystemIdentity } from '../../host/file-system-identity.ts';
 import { fileSystemIdOf } from '../../host/file-system-id.ts';
 import { lockDirectory } from '../../host/lock-directory.ts';
-import { unlimitedPace, type Pace } from '../../host/pace.ts';
+import type { Pace } from '../../host/pace.ts';
 import { whyNoOwnFileSystem } from '../../host/own-file-system.ts';
 import { identityOf } from '../../host/path-facts.ts';
 import { ReserveFile, ReserveFolder } from '../../host/reserve-file.ts';
-import { removeTree } from '../../host/remove-tree.ts';
 import { statFileSystem, type FileSystemStatus } from '../../host/statfs.ts';
 import type { Clock } from '../../model/clock.ts';
 import { messageOf, StorageError } from '../../model/errors.ts';
@@ -20,9 +19,9 @@ import type { Metrics } from '../../model/metrics.ts';
 import type { VolumeSpec } from '../../model/volume.ts';
 import { settleAdoptions } from '../adoption/adopting-folder.ts';
 import { AllocatedImages } from '../space/allocated-images.ts';
-import type { BackendOffer } from '../choose-backend.ts';
 import { Archive } from '../archive/archive.ts';
 import { Reserve, reserveName } from '../space/reserve.ts';
+import { BackendOffers } from './backend-offers.ts';
 import { ClaimLinks } from './claim-links.ts';
 import { diskError } from '../disk-error.ts';
 import type { KnownPools } from './known-pools.ts';
@@ -62,8 +61,6 @@ export function isHeldElsewhere(error: unknown): boolean {
   return error instanceof StorageError && error.facts['heldElsewhere'] === true;
 }
 
-const scratchName = '.scratch';
-
 /**
  * Opens one configured folder as a pool, after its marker was seen, and recovers what a crash left in it. When it
  * resolves the pool can serve.
@@ -80,6 +77,7 @@ export async function openPool(
 ): Promise<Pool> {
   const opened: Directory[] = [];
   let trash: Trash | undefined;
+  let offers: BackendOffers | undefined;
   const keep = async (opening: Promise<Directory>): Promise<Directory> => {
     const directory = await opening;
     opened.push(directory);
@@ -102,7 +100,8 @@ export async function openPool(
     const byClaim = await folder('by-claim');
     await settleAdoptions(root, volumes, log);
     const archiveFolder = await folder('archive');
-    const records = new RecordStore(volumes, (act) => reserve?.around(act) ?? act());
+    const withReserve = <T>(act: () => Promise<T>): Promise<T> => reserve?.around(act) ?? act();
+    const records = new RecordStore(volumes, withReserve);
     const snapshotRecords = new SnapshotStore(snapshots);
     const archive = new Archive({ folder: archiveFolder, writtenBytes: writtenBytesOf(services), log });
     const hasCopies = (): boolean => snapshotRecords.size > 0 || records.copied > 0 || archive.hasCopies();
@@ -116,7 +115,8 @@ export async function openPool(
       log,
       signal: services.signal,
     });
-    const probing = () => probe(root, config, services, log);
+    const onNews = (): void => services.spaceChanged?.tell();
+    offers = await BackendOffers.ask({ root, ...services, log, withReserve, onNews });
     const pool = new Pool({
       config,
       uuid,
@@ -132,7 +132,7 @@ export async function openPool(
       archive,
       ...(reserve && { reserve }),
       images,
-      offers: await (reserve?.around(probing) ?? probing()),
+      offers,
       isCopyOnWrite: (await statPool(config.path)).isCopyOnWrite,
       fileSystemId: await fileSystemIdOf(config.path),
       statFileSystem: statPool,
@@ -144,7 +144,7 @@ export async function openPool(
     trash.onRemoved(() => void reserve?.fill());
     return pool;
   } catch (error) {
-    await trash?.stop();
+    await Promise.all([trash?.stop(), offers?.stop()]);
     await Promise.all(opened.map((directory) => directory.close()));
     throw diskError(error, `pool ${config.name} cannot be opened`);
   }
@@ -268,34 +268,4 @@ function writtenBytesOf({ backends }: PoolServices) {
     const backend = backends.find((candidate) => candidate.name === spec.backend);
     return backend?.writtenBytes?.({ path }, spec);
   };
-}
-
-/** Asks each backend by trying, in a folder that is gone afterwards. A backend that throws is unusable, not fatal. */
-async function probe(
-  root: Directory,
-  config: PoolConfig,
-  { backends, signal }: PoolServices,
-  log: Log,
-): Promise<readonly BackendOffer[]> {
-  const offers: BackendOffer[] = [];
-  for (const backend of backends) {
-    await removeTree(root, scratchName, { signal, pace: unlimitedPace });
-    const scratch = await root.ensureChild(scratchName, 0o700);
-    try {
-      const probe = await backend.probe({ path: scratch.realPath }, signal);
-      offers.push({ name: backend.name, features: backend.features, probe });
-    } catch (error) {
-      offers.push({
-        name: backend.name,
-        features: backend.features,
-        probe: { usable: false, detail: messageOf(error) },
-      });
-    } finally {
-      await scratch.close();
-    }
-    await removeTree(root, scratchName, { signal, pace: unlimitedPace });
-  }
-  const facts = Object.fromEntries(offers.map((offer) => [offer.name, offer.probe]));
-  log.info({ path: config.path, backends: facts }, 'pool probed');
-  return offers;
 }

@@ -9,6 +9,7 @@ import type { VolumeId } from '../../model/volume-id.ts';
 import type { Archive } from '../archive/archive.ts';
 import type { AllocatedImages } from '../space/allocated-images.ts';
 import type { BackendOffer } from '../choose-backend.ts';
+import type { BackendOffers } from './backend-offers.ts';
 import type { ClaimLinks } from './claim-links.ts';
 import { markerName } from './pool-marker.ts';
 import type { RecordStore } from '../records/record-store.ts';
@@ -33,7 +34,7 @@ export interface PoolParts {
   /** unset: none is kept */
   readonly reserve?: Reserve;
   readonly images: AllocatedImages;
-  readonly offers: readonly BackendOffer[];
+  readonly offers: BackendOffers;
   readonly isCopyOnWrite: boolean;
   readonly fileSystemId: string;
   readonly statFileSystem: (path: string) => Promise<FileSystemStatus>;
@@ -52,8 +53,6 @@ export class Pool {
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
   readonly archive: Archive;
-  /** what each backend can do here, as probed */
-  readonly offers: readonly BackendOffer[];
   /** overwriting a file here writes new blocks and leaves the old ones */
   readonly isCopyOnWrite: boolean;
   /** whether a limit counts that holds only who does not set out to get around it */
@@ -80,10 +79,14 @@ export class Pool {
     this.claimLinks = parts.claimLinks;
     this.trash = parts.trash;
     this.archive = parts.archive;
-    this.offers = parts.offers;
     this.isCopyOnWrite = parts.isCopyOnWrite;
     this.trustsTenants = parts.config.tenants === 'trusted';
     this.fileSystemId = parts.fileSystemId;
+  }
+
+  /** What each backend can do here, as probed last. */
+  get offers(): readonly BackendOffer[] {
+    return this.#parts.offers.current;
   }
 
   /** Where a volume of this pool is. The id is a checked component by its type. */
@@ -169,7 +172,7 @@ export class Pool {
 
   /** Stops background work and lets go of the disk, so that it can be unmounted. */
   async close(): Promise<void> {
-    await this.trash.stop();
+    await Promise.all([this.trash.stop(), this.#parts.offers.stop()]);
     await this.#parts.reserve?.settled();
     const folders = [this.#parts.byClaim, this.volumes, this.snapshots, this.archive.folder];
     await Promise.all(folders.map((folder) => folder.close()));
