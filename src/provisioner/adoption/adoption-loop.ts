@@ -19,7 +19,7 @@ import type { Watches } from '../watches.ts';
 import { adoptsByName } from './adopting-class.ts';
 import { buildAdoptedVolume } from './build-adopted-volume.ts';
 import type { ClaimGate } from './claim-gate.ts';
-import { decideFit } from './decide-fit.ts';
+import { decideFit, type FitDecision } from './decide-fit.ts';
 import { decideOffer, type OfferDecision } from './decide-offer.ts';
 import { offerVolume } from './offer-volume.ts';
 
@@ -27,7 +27,12 @@ import { offerVolume } from './offer-volume.ts';
 const roundMs = 60_000;
 /** Many claims that come at once are looked at in one go. */
 const gatherMs = 20;
+/** Every round looks at all that is held: however fast the news come, most of the time is others'. */
+const restPerWork = 9;
 const callMs = 30_000;
+
+/** Volumes that are offered by name, by the claim that they were made for. */
+type ByClaim = ReadonlyMap<string, readonly HeldVolume[]>;
 
 export interface AdoptionLoopOptions {
   readonly api: KubeApi;
@@ -55,6 +60,7 @@ export class AdoptionLoop {
   #isAgain = false;
   #isAwake = false;
   #signal: AbortSignal | undefined;
+  #lastRoundMs = 0;
 
   constructor(options: AdoptionLoopOptions) {
     this.#options = options;
@@ -66,7 +72,10 @@ export class AdoptionLoop {
     watches.onVolume(({ previous, current }) => {
       // one that went may have left an orphan, and one that came may be an offer
       const isNews = previous === undefined || current === undefined;
-      if (isNews && (current ?? previous)?.spec.csi?.driver === own.driverName) this.#wake();
+      const volume = current ?? previous;
+      if (!isNews || volume?.spec.csi?.driver !== own.driverName || !isOnNode(volume, own)) return;
+      if (this.#isAnyClass() || volume.metadata.annotations?.[annotations.adopted] !== undefined)
+        this.#wake();
     });
     watches.onClass(({ current }) => {
       if (adoptsByName(current, own.driverName)) this.#wake();
@@ -76,7 +85,9 @@ export class AdoptionLoop {
   /** @returns how to stop listening; what is under way ends with the signal */
   start(signal: AbortSignal): () => void {
     this.#signal = signal;
-    const stopSpace = this.#options.ledger.onSpaceChanged(() => this.#wake());
+    const stopSpace = this.#options.ledger.onSpaceChanged(() => {
+      if (this.#isAnyClass()) this.#wake();
+    });
     const stopRounds = every(this.#options.clock, roundMs, () => this.#wake());
     this.#look(signal);
     return () => {
@@ -93,7 +104,7 @@ export class AdoptionLoop {
     const signal = this.#signal;
     if (signal === undefined || signal.aborted || this.#isAwake) return;
     this.#isAwake = true;
-    this.#options.clock.after(gatherMs, () => {
+    this.#options.clock.after(Math.max(gatherMs, restPerWork * this.#lastRoundMs), () => {
       this.#isAwake = false;
       this.#look(signal);
     });
@@ -128,18 +139,23 @@ export class AdoptionLoop {
   }
 
   async #round(signal: AbortSignal): Promise<void> {
-    const { ledger, log, watches } = this.#options;
+    const { ledger, log, watches, clock } = this.#options;
+    const startMs = clock.nowMs();
     const all = ledger.held();
-    const mine = all.filter(({ adopt, claim }) => adopt === 'by-name' && claim !== undefined);
+    const mine = Map.groupBy(
+      all.filter(({ adopt }) => adopt === 'by-name'),
+      ({ claim }) => (claim === undefined ? '' : claimKey(claim)),
+    );
     for (const held of all) {
       const volumes = watches.volumesOfHandle(held.volumeId);
       const isToTake = volumes.length > 0 && held.clusterUid !== this.#options.clusterUid;
       if (held.adopt !== 'by-name' && !isToTake) continue;
-      const claim = await this.#claimOf(held, signal);
-      // by the watch first: only what would be offered is asked of the API server
-      const decision = this.#decide(held, mine, volumes, claim);
-      log.debug({ volumeId: held.volumeId, decision: decision.kind }, decision.reason);
+      let claim: PersistentVolumeClaim | undefined;
       try {
+        claim = await this.#claimOf(held, signal);
+        // by the watch first: only what would be offered is asked of the API server
+        const decision = this.#decide(held, mine, volumes, claim);
+        log.debug({ volumeId: held.volumeId, decision: decision.kind }, decision.reason);
         await this.#follow(held, decision, claim, mine, signal);
       } catch (error) {
         signal.throwIfAborted();
@@ -150,19 +166,24 @@ export class AdoptionLoop {
       }
     }
     await this.#checkFits(signal);
+    this.#lastRoundMs = clock.nowMs() - startMs;
+  }
+
+  #isAnyClass(): boolean {
+    const { watches, own } = this.#options;
+    return [...watches.classes()].some((each) => adoptsByName(each, own.driverName));
   }
 
   #decide(
     held: HeldVolume,
-    others: readonly HeldVolume[],
+    byClaim: ByClaim,
     sameHandle: readonly PersistentVolume[],
     claim: PersistentVolumeClaim | undefined,
   ): OfferDecision {
     const { watches, own, clusterUid, clock } = this.#options;
     const side = { driverName: own.driverName, clusterUid, nowMs: clock.nowMs() };
-    const key = held.claim === undefined ? undefined : claimKey(held.claim);
+    const others = held.claim === undefined ? [] : (byClaim.get(claimKey(held.claim)) ?? []);
     const twins = others.filter((other) => {
-      if (other.claim === undefined || claimKey(other.claim) !== key) return false;
       if (other.volumeId === held.volumeId && other.poolUuid === held.poolUuid) return false;
       return decideOrphan(other, watches.volumesOfHandle(other.volumeId), side).kind === 'orphan';
     });
@@ -180,7 +201,7 @@ export class AdoptionLoop {
     held: HeldVolume,
     decision: OfferDecision,
     claim: PersistentVolumeClaim | undefined,
-    others: readonly HeldVolume[],
+    byClaim: ByClaim,
     signal: AbortSignal,
   ): Promise<void> {
     const { events, orphans } = this.#options;
@@ -198,7 +219,7 @@ export class AdoptionLoop {
           // asked of the API server now: the watch may be behind, or see only this node's
           const { decision: whose } = await orphans.look(held.volumeId, signal);
           if (whose.kind !== 'orphan') return;
-          const still = this.#decide(held, others, [], claim);
+          const still = this.#decide(held, byClaim, [], claim);
           if (still.kind === 'offer') await this.#offer(held, still, claim, signal);
         });
     }
@@ -253,8 +274,7 @@ export class AdoptionLoop {
   /** Where a claim waits for a PV of ours that can never be bound to it, it is told why. */
   async #checkFits(signal: AbortSignal): Promise<void> {
     const { watches, own, events } = this.#options;
-    const isAnyClass = [...watches.classes()].some((each) => adoptsByName(each, own.driverName));
-    if (!isAnyClass) return;
+    if (!this.#isAnyClass()) return;
     for (const volume of watches.volumes()) {
       if (volume.metadata.annotations?.[annotations.adopted] !== 'by-name') continue;
       if (volume.spec.csi?.driver !== own.driverName || !isOnNode(volume, own)) continue;
@@ -262,7 +282,7 @@ export class AdoptionLoop {
       if (uid !== '' || name === '') continue;
       const claim = watches.claim({ namespace, name });
       if (claim === undefined || !namesClaim(volume, claim) || (claim.spec.volumeName ?? '') !== '') continue;
-      const fit = decideFit(volume, claim);
+      const fit = fitOf(volume, claim);
       if (fit.kind === 'misfit') events.warning('PersistentVolumeClaim', claim, 'AdoptionMisfit', fit.reason);
       if (fit.kind === 'modes') await this.#changeModes(volume, claim, fit.accessModes, signal);
     }
@@ -297,5 +317,14 @@ export class AdoptionLoop {
     if (known !== undefined || !watches.isScoped || held.adopt !== 'by-name') return known;
     if (watches.volumesOfHandle(held.volumeId).length > 0) return undefined;
     return lookUp(api, 'PersistentVolumeClaim', { namespace, name }, signal);
+  }
+}
+
+/** One claim that asks for what nobody can count must not keep the others from being looked at. */
+function fitOf(volume: PersistentVolume, claim: PersistentVolumeClaim): FitDecision {
+  try {
+    return decideFit(volume, claim);
+  } catch (error) {
+    return { kind: 'misfit', reason: `claim or PersistentVolume has no size: ${messageOf(error)}` };
   }
 }

@@ -39,6 +39,10 @@ export function buildAdoptedVolume(wish: AdoptionWish): PersistentVolume {
   const { volume, how, driverName, topologyValue, storageClass, claim } = wish;
   const policy =
     wish.policy ?? storageClass?.reclaimPolicy ?? (storageClass === undefined ? 'Retain' : 'Delete');
+  const { [annotations.onRelease]: onRelease, ...end } =
+    storageClass === undefined ? {} : endOfClass(storageClass);
+  // who says Retain, of data that was there before, does not mean that it is emptied
+  const isEmptied = onRelease !== undefined && wish.policy === undefined;
   const mountOptions = storageClass?.mountOptions;
   return {
     apiVersion: 'v1',
@@ -48,7 +52,8 @@ export function buildAdoptedVolume(wish: AdoptionWish): PersistentVolume {
       labels: { [annotations.nodeLabel]: topologyValue },
       annotations: {
         [annotations.adopted]: how,
-        ...(storageClass === undefined ? {} : endOfClass(storageClass)),
+        ...end,
+        ...(isEmptied ? { [annotations.onRelease]: onRelease } : {}),
       },
     },
     spec: {

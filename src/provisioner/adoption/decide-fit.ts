@@ -1,6 +1,7 @@
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
 import { formatBytes, formatQuantity, parseQuantity } from '../../model/quantity.ts';
 import { claimKey, requestedBytes } from '../../claims/claim-facts.ts';
+import { howToFree } from '../orphans/how-to-free.ts';
 
 export type FitDecision =
   | { readonly kind: 'fits' }
@@ -14,9 +15,10 @@ const oncePod = 'ReadWriteOncePod';
 export function decideFit(volume: PersistentVolume, claim: PersistentVolumeClaim): FitDecision {
   const key = claimKey(claim.metadata);
   const id = volume.spec.csi?.volumeHandle ?? '';
+  const first = howToFree(volume) ?? `delete PersistentVolume ${volume.metadata.name}`;
   const misfit = (what: string, todo: string): FitDecision => ({
     kind: 'misfit',
-    reason: `the volume that was made for claim ${key} before, ${id}, is reserved for it and does not fit: ${what}; ${todo}, or have the old volume removed (loam gc --remove ${id}) to get an empty one`,
+    reason: `the volume that was made for claim ${key} before, ${id}, is reserved for it and does not fit: ${what}; ${todo}; or, for an empty one, ${first}, then the volume (loam gc --remove ${id}), and make the claim anew`,
   });
   const hasBytes = parseQuantity(volume.spec.capacity?.['storage'] ?? '0');
   const wantsBytes = requestedBytes(claim);

@@ -43,7 +43,7 @@ export async function adoptPath(
   options: AdoptPathOptions,
   call: CallContext,
 ): Promise<AdoptedVolume> {
-  const source = readSource(environment.pools.open(), path);
+  const source = readSource(environment.pools, path);
   const id = options.volumeId ?? idFor(source);
   if (!isVolumeId(id)) {
     throw new StorageError(

@@ -3,8 +3,11 @@ import { usersOfDirectory } from '../../backends/users-of-directory.ts';
 import type { Directory } from '../../host/directory.ts';
 import { deviceOf, entryFacts, type EntryFacts } from '../../host/entry-facts.ts';
 import { devicesOf } from '../../host/loop-devices.ts';
+import { isAtOrBelow } from '../../host/mountinfo.ts';
 import { StorageError } from '../../model/errors.ts';
+import type { Pools } from '../pools/open-pools.ts';
 import type { Pool } from '../pools/pool.ts';
+import { markerName } from '../pools/pool-marker.ts';
 import { discoveryName, isOwnName } from './own-folders.ts';
 
 /** Where something that is to be adopted lies; it may be gone already. */
@@ -24,21 +27,22 @@ const strangeName = /[\u0000-\u001f\u007f\ufffd]/;
  *
  * @throws StorageError 'invalid-argument' | 'pool-not-found', with what can be adopted
  */
-export function readSource(pools: readonly Pool[], path: string): Source {
+export function readSource(pools: Pick<Pools, 'open' | 'paths'>, path: string): Source {
   if (!isAbsolute(path) || path.includes('\0'))
     throw refused('invalid-argument', `${JSON.stringify(path)} is no absolute path; name all of it`);
-  const clean = normalize(path).replace(/\/+$/, '');
-  const pool = pools
-    .filter(({ config }) => clean.startsWith(`${config.path.replace(/\/+$/, '')}/`))
+  const clean = plainPath(path);
+  const open = pools.open();
+  const pool = open
+    .filter(({ config }) => clean.startsWith(`${plainPath(config.path)}/`))
     .toSorted((a, b) => b.config.path.length - a.config.path.length)[0];
   if (pool === undefined) {
-    const known = pools.map(({ config }) => config.path).join(', ');
+    const known = open.map(({ config }) => config.path).join(', ');
     throw refused(
       'pool-not-found',
       `${clean} lies in no open pool (${known}); move it into one, on the same disk`,
     );
   }
-  const relativePath = clean.slice(pool.config.path.replace(/\/+$/, '').length + 1);
+  const relativePath = clean.slice(plainPath(pool.config.path).length + 1);
   const parts = relativePath.split('/');
   const [first = ''] = parts;
   const name = parts.at(-1) ?? '';
@@ -47,9 +51,24 @@ export function readSource(pools: readonly Pool[], path: string): Source {
       'invalid-argument',
       `${clean} is Loam's own; adopt something beside it or in ${discoveryName}/`,
     );
+  // also of one whose disk is not there: it is expected to be found where it was
+  const inner = pools
+    .paths()
+    .map(plainPath)
+    .filter((each) => each.length > plainPath(pool.config.path).length)
+    .find((each) => isAtOrBelow(each, clean) || isAtOrBelow(clean, each));
+  if (inner !== undefined)
+    throw refused(
+      'invalid-argument',
+      `${clean} is of the pool ${inner}, which is not open, or has it in it; adopt something else`,
+    );
   if (parts.some((part) => strangeName.test(part)) || name.startsWith('.'))
     throw refused('invalid-argument', `${JSON.stringify(clean)} has no plain name; rename it, then repeat`);
   return { pool, relativePath, parts, name };
+}
+
+function plainPath(path: string): string {
+  return normalize(path).replace(/\/+$/, '');
 }
 
 /**
@@ -74,6 +93,7 @@ export async function withParent<T>(
         );
       current = await current.openChild(part);
       opened.push(current);
+      await refusePool(current);
     }
     return await act(current);
   } finally {
@@ -101,6 +121,14 @@ export async function inspectSource({ pool, name }: Source, parent: Directory): 
     );
   if (facts.kind === 'file' && facts.links !== 1n)
     throw refused('invalid-argument', `${path} has ${facts.links} names (hard links); keep one, then repeat`);
+  if (facts.kind === 'directory') {
+    const folder = await parent.openChild(name);
+    try {
+      await refusePool(folder);
+    } finally {
+      await folder.close();
+    }
+  }
   const users = facts.kind === 'directory' ? await usersOfDirectory({ path }) : await attachments(path);
   if (users.length > 0)
     throw refused(
@@ -108,6 +136,15 @@ export async function inspectSource({ pool, name }: Source, parent: Directory): 
       `${path} is in use: ${users.slice(0, 5).join(', ')}; unmount or stop that, then repeat`,
     );
   return facts;
+}
+
+/** Of whichever node or cluster: what is in one has records and PVs that know it by its place. */
+async function refusePool(folder: Directory): Promise<void> {
+  if (!(await folder.exists(markerName))) return;
+  throw refused(
+    'invalid-argument',
+    `${folder.realPath} is a pool (${markerName}); have it configured as one, and adopt what is in it`,
+  );
 }
 
 async function attachments(path: string): Promise<string[]> {

@@ -32,6 +32,7 @@ export interface ArchiveParts {
 export class Archive {
   readonly #parts: ArchiveParts;
   readonly #byId = new Map<string, Archived>();
+  #usedBytes = 0n;
 
   constructor(parts: ArchiveParts) {
     this.#parts = parts;
@@ -61,8 +62,9 @@ export class Archive {
     return this.#byId.get(archiveId);
   }
 
+  /** Kept as a sum: every create asks. */
   usedBytes(): bigint {
-    return this.all().reduce((sum, { takenBytes }) => sum + takenBytes, 0n);
+    return this.#usedBytes;
   }
 
   /** Whether anything in it was made of another volume or of a snapshot, and may share blocks with it. */
@@ -107,12 +109,13 @@ export class Archive {
       await directory.close();
     }
     await this.#parts.folder.rename(archiveId, volumes, record.spec.id);
-    this.#byId.delete(archiveId);
+    this.forget(archiveId);
     return back;
   }
 
   /** In memory only: it is gone from here. */
   forget(archiveId: string): void {
+    this.#usedBytes -= this.#byId.get(archiveId)?.takenBytes ?? 0n;
     this.#byId.delete(archiveId);
   }
 
@@ -127,7 +130,9 @@ export class Archive {
     const takenBytes = writtenBytes ?? spec.sizeBytes;
     const archivedAtMs = record.archivedAtMs ?? record.createdAtMs;
     const archived: Archived = { archiveId, record, archivedAtMs, takenBytes };
+    this.forget(archiveId);
     this.#byId.set(archiveId, archived);
+    this.#usedBytes += takenBytes;
     return archived;
   }
 

@@ -101,6 +101,18 @@ describe('adopting by hand', () => {
     expect(manifest.spec.claimRef).not.toHaveProperty('uid');
   });
 
+  it('is not emptied after its claim by what its class says of volumes made for claims', async () => {
+    const parameters = { onRelease: 'recycle', retainFor: '24h' };
+    api.erase('StorageClass', 'fast');
+    api.put('StorageClass', aStorageClass({ reclaimPolicy: 'Retain', parameters }));
+    const { manifest } = await adopt({ className: 'fast' });
+    expect(manifest.spec.persistentVolumeReclaimPolicy).toBe('Retain');
+    expect(manifest.metadata.annotations).toEqual({
+      'loam.dev/adopted': 'by-hand',
+      'loam.dev/retain-for': '24h',
+    });
+  });
+
   it('adopts what lies at a path, as its class says', async () => {
     const { manifest } = await adopt({ path: '/pools/fast/old', className: 'fast', policy: 'Delete' });
     expect(paths).toEqual([

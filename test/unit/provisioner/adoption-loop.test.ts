@@ -1,7 +1,7 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { metadataKeys } from '../../../src/model/class-parameters.ts';
 import type { CreateVolumeRequest } from '../../../src/model/csi-driver.ts';
-import { aStorageClass } from '../../support/kube-objects.ts';
+import { aPersistentVolume, aStorageClass } from '../../support/kube-objects.ts';
 import { Life } from './life.ts';
 import { World } from './world.ts';
 
@@ -100,8 +100,21 @@ describe('volumes of another cluster', () => {
     await world.pass(20_000);
     expect(world.driver.creates).toEqual([]);
     expect(world.events().join('\n')).toMatch(
-      /Warning AdoptionMisfit: .*asks for 10 GiB, the volume has 1 GiB.*gc --remove pvc-old/,
+      /Warning AdoptionMisfit: .*asks for 10 GiB, the volume has 1 GiB.*delete claim shop\/data .*kubectl delete pv adopted-pvc-old.*gc --remove pvc-old/,
     );
+  });
+
+  it('whose claim asks for more than anybody can count keep no other claim waiting', async () => {
+    await leave();
+    await world.start();
+    world.claim({ spec: { resources: { requests: { storage: '100E' } } } });
+    await world.pass(1_000);
+    expect(world.events().join('\n')).toMatch(/Warning AdoptionMisfit: .*100E/);
+    world.api.erase('PersistentVolume', 'adopted-pvc-old');
+    world.api.erase('PersistentVolumeClaim', 'shop/data');
+    world.claim();
+    await world.pass(50);
+    expect(offered()).toBeDefined();
   });
 
   it('change their modes for a claim of one pod', async () => {
@@ -217,4 +230,20 @@ describe('a process that dies while it offers', () => {
       expect(world.driver.held()).toMatchObject([{ clusterUid: 'cluster-1', acknowledged: true }]);
     },
   );
+});
+
+it('what is held is not gone through for every change where no class adopts by name', async () => {
+  world.api.erase('StorageClass', 'fast');
+  world.api.put('StorageClass', aStorageClass());
+  const held = vi.spyOn(world.driver, 'held');
+  await world.start();
+  const before = held.mock.calls.length;
+  for (let index = 0; index < 20; index += 1) {
+    world.api.put(
+      'PersistentVolume',
+      aPersistentVolume({ metadata: { name: `pvc-${index}`, uid: `v-${index}` } }),
+    );
+    await world.pass(50);
+  }
+  expect(held.mock.calls.length - before).toBeLessThanOrEqual(1);
 });

@@ -2,6 +2,7 @@ import { link, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } fr
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AdoptPathOptions } from '../../../src/volumes/adoption/adopt-path.ts';
+import { readSource } from '../../../src/volumes/adoption/find-adoptable.ts';
 import { callFor, createRequest, GiB, type LabProcess, VolumeLab } from '../../support/volume-lab.ts';
 import { dyingAt } from './lab-volume.ts';
 
@@ -181,6 +182,24 @@ describe('what is not adopted', () => {
     await mkdir(join(lab.root, 'outside'));
     await symlink(join(lab.root, 'outside'), inPool('out'));
     await expect(adopt(process, inPool('out'))).rejects.toThrow(/symbolic link/);
+  });
+
+  it('another pool, or what lies in one, whoever it belongs to', async () => {
+    const process = await lab.start();
+    await folder('old-pool', 'volumes', 'pvc-b', 'data');
+    await writeFile(inPool('old-pool', 'pool.json'), '{}');
+    for (const path of ['old-pool', 'old-pool/volumes/pvc-b/data'])
+      await expect(adopt(process, inPool(path))).rejects.toThrow(/old-pool is a pool/);
+    expect(await readdir(inPool('old-pool', 'volumes'))).toEqual(['pvc-b']);
+  });
+
+  it('a configured pool inside this one, what is above it, and what is in it while it is not open', async () => {
+    const process = await lab.start();
+    await folder('disks', 'two', 'volumes', 'pvc-b');
+    const pools = { open: () => process.pools.open(), paths: () => [lab.poolPath(), inPool('disks', 'two')] };
+    for (const path of ['disks', 'disks/two', 'disks/two/volumes/pvc-b'])
+      expect(() => readSource(pools, inPool(path))).toThrow(/is of the pool .*two/);
+    expect(readSource(pools, inPool('disks', 'three')).relativePath).toBe('disks/three');
   });
 
   it('what is not there', async () => {
