@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, symlink } from 'node:fs/promises';
+import { open, symlink, type FileHandle } from 'node:fs/promises';
 import { errorCode } from './descriptor.ts';
 import type { Directory } from './directory.ts';
 import { removeFile } from './entries.ts';
+import { entryFacts } from './entry-facts.ts';
+import { StorageError } from '../model/errors.ts';
 import { syncFileSystem } from './file-system-sync.ts';
 
 /** Some of a disk that is held for a day when nothing else is left of it. */
@@ -15,6 +17,7 @@ export interface HeldSpace {
   shrinkTo(bytes: bigint, signal: AbortSignal): Promise<void>;
 }
 
+const ownMode = 0o600;
 const flags = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const chunkBytes = 1 << 20;
 
@@ -30,7 +33,7 @@ export class ReserveFile implements HeldSpace {
 
   async heldBytes(): Promise<bigint> {
     try {
-      const file = await open(this.#folder.entry(this.#name), flags);
+      const file = await this.#open();
       try {
         return (await file.stat({ bigint: true })).size;
       } finally {
@@ -43,7 +46,7 @@ export class ReserveFile implements HeldSpace {
   }
 
   async growTo(bytes: bigint, signal: AbortSignal): Promise<void> {
-    const file = await open(this.#folder.entry(this.#name), flags | constants.O_CREAT, 0o600);
+    const file = await this.#open(constants.O_CREAT);
     try {
       const chunk = randomBytes(chunkBytes);
       for (let at = (await file.stat()).size; at < Number(bytes); at += chunkBytes) {
@@ -57,12 +60,26 @@ export class ReserveFile implements HeldSpace {
   }
 
   async shrinkTo(bytes: bigint): Promise<void> {
-    const file = await open(this.#folder.entry(this.#name), flags);
+    const file = await this.#open();
     try {
       await file.truncate(Number(bytes));
       await file.sync();
     } finally {
       await file.close();
+    }
+  }
+
+  /** Only what can be ours: a person's file of that name is neither counted nor cut. */
+  async #open(more = 0): Promise<FileHandle> {
+    const file = await open(this.#folder.entry(this.#name), flags | more, ownMode);
+    try {
+      const found = await file.stat();
+      if (found.isFile() && found.nlink === 1 && (found.mode & 0o777) === ownMode) return file;
+      const path = this.#folder.pathOf(this.#name);
+      throw new StorageError('invalid-argument', `${path} is not Loam's own file; move it away`);
+    } catch (error) {
+      await file.close();
+      throw error;
     }
   }
 }
@@ -111,7 +128,9 @@ export class ReserveFolder implements HeldSpace {
     await this.#within(async (folder, blocks) => {
       // to remove a name is what the kernel keeps room of its own for
       const left = Number(linksFor(bytes));
-      for (const name of (await linksIn(folder)).slice(left)) await removeFile(folder, name);
+      for (const name of (await linksIn(folder)).slice(left)) {
+        if ((await entryFacts(folder, name))?.kind === 'link') await removeFile(folder, name);
+      }
       const ownBytes = bytes / blocksShare;
       if ((await blocks.heldBytes()) > ownBytes) await blocks.shrinkTo(ownBytes);
       // what is removed is free only when the change is on the disk
@@ -130,7 +149,8 @@ export class ReserveFolder implements HeldSpace {
 }
 
 async function linksIn(folder: Directory): Promise<string[]> {
-  return (await folder.names()).filter((name) => name !== blocksName);
+  // whatever else lies there is not ours to remove
+  return (await folder.names()).filter((name) => /^\d+$/.test(name));
 }
 
 function linksFor(bytes: bigint): bigint {

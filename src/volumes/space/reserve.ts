@@ -40,9 +40,13 @@ export class Reserve {
     return this.#heldBytes;
   }
 
-  /** Finds what there is. */
+  /** Finds what there is. Never rejects: a pool can be opened without. */
   async load(): Promise<void> {
-    this.#heldBytes = await this.#parts.held.heldBytes();
+    try {
+      this.#heldBytes = await this.#parts.held.heldBytes();
+    } catch (error) {
+      this.#parts.log.warn({ error: messageOf(error) }, 'reserve of the pool cannot be read');
+    }
   }
 
   /** Makes it as large as it should be, where there is room to spare. Never rejects: without it most things go well too. */

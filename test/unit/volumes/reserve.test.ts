@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -75,6 +75,46 @@ describe('a reserve', () => {
     const other = reserve.around(async () => Promise.reject(new Error('another')));
     await expect(other).rejects.toThrow('another');
     expect(reserve.heldBytes).toBe(16n * MiB);
+  });
+
+  test.each([
+    ['with other rights', async () => writeFile(join(path, 'reserve'), 'precious', { mode: 0o644 })],
+    [
+      'of two names',
+      async () => {
+        await writeFile(join(path, 'reserve'), 'precious', { mode: 0o600 });
+        await link(join(path, 'reserve'), join(path, 'other'));
+      },
+    ],
+    [
+      'behind a link',
+      async () => {
+        await writeFile(join(path, 'other'), 'precious', { mode: 0o600 });
+        await symlink('other', join(path, 'reserve'));
+      },
+    ],
+  ] as const)('never cuts a file %s that has its name', async (_, put) => {
+    await put();
+    const reserve = reserveOn(new ReserveFile(folder, 'reserve'));
+    await reserve.load();
+    await reserve.fill();
+    expect(reserve.heldBytes).toBe(0n);
+    await expect(reserve.around(async () => Promise.reject(full()))).rejects.toMatchObject({
+      code: 'ENOSPC',
+    });
+    expect(await readFile(join(path, 'reserve'), 'utf8')).toBe('precious');
+  });
+
+  test('of a folder leaves alone what others put there', async () => {
+    await mkdir(join(path, 'reserve'));
+    await writeFile(join(path, 'reserve', 'notes'), 'precious');
+    await writeFile(join(path, 'reserve', '99999'), 'precious');
+    const reserve = reserveOn(new ReserveFolder(folder, 'reserve'));
+    await reserve.fill();
+    await expect(reserve.around(async () => Promise.reject(full()))).rejects.toMatchObject({
+      code: 'ENOSPC',
+    });
+    expect((await readdir(join(path, 'reserve'))).toSorted()).toEqual(['99999', 'blocks', 'notes']);
   });
 
   test('is not made where there is hardly any room', async () => {
