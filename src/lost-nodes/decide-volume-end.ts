@@ -1,5 +1,5 @@
 import { provisionerFinalizer } from '../claims/annotations.ts';
-import { readEnd } from '../claims/read-end.ts';
+import { readEnd, retentionEndMs } from '../claims/read-end.ts';
 import type { PersistentVolume } from '../kube/objects.ts';
 import { poolUuidKey } from '../model/volume.ts';
 
@@ -29,7 +29,7 @@ export function decideVolumeEnd(volume: PersistentVolume, lostSinceMs: number, n
   const end = readEnd(volume);
   if (end.kind !== 'destroy')
     return { kind: 'not', reason: 'reason' in end ? end.reason : 'it is not to be deleted' };
-  const untilMs = end.retainedUntilMs ?? lostSinceMs + end.retainForMs;
+  const untilMs = end.retainedUntilMs ?? retentionEndMs(lostSinceMs, end.retainForMs);
   const isRetained = end.retainedUntilMs !== undefined || end.retainForMs > 0;
   if (!isRetained || untilMs <= nowMs) return { kind: 'now' };
   const reason = `it is retained until ${new Date(untilMs).toISOString()}`;

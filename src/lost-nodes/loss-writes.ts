@@ -122,11 +122,22 @@ export class LossWrites {
     await this.#gone('Pod', { namespace, name }, uidOf({ metadata }), signal, isForced ? 0 : undefined);
   }
 
-  /** DELETE first, as wherever a PV of ours ends: what a crash leaves says by itself what is to be done. */
+  /**
+   * DELETE first, as wherever a PV of ours ends: what a crash leaves says by itself what is to be done. Only the PV as it was judged: one
+   * that was undeleted since is somebody's.
+   *
+   * @throws ApiError Conflict where it was changed meanwhile
+   */
   async removeVolume(volume: PersistentVolume, signal: AbortSignal): Promise<void> {
-    const { name, deletionTimestamp, finalizers } = volume.metadata;
-    if (deletionTimestamp === undefined)
-      await this.#gone('PersistentVolume', { name }, uidOf(volume), signal);
+    const { name, deletionTimestamp, finalizers, resourceVersion } = volume.metadata;
+    if (deletionTimestamp === undefined) {
+      const judged = { uid: uidOf(volume), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+      try {
+        await this.#api.remove('PersistentVolume', { name }, signal, judged);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+      }
+    }
     if (finalizers?.includes(provisionerFinalizer) !== true) return;
     const body = {
       metadata: { uid: uidOf(volume), '$deleteFromPrimitiveList/finalizers': [provisionerFinalizer] },
@@ -158,7 +169,7 @@ export class LossWrites {
   }
 
   async #gone(
-    kind: 'ConfigMap' | 'PersistentVolumeClaim' | 'PersistentVolume' | 'Pod',
+    kind: 'ConfigMap' | 'PersistentVolumeClaim' | 'Pod',
     key: ObjectKey,
     uid: string,
     signal: AbortSignal,

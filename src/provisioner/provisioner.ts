@@ -245,9 +245,11 @@ export class Provisioner {
       for (const uid of claimLoop.sourceChanged(ref)) claims.add(uid);
     };
     wakeOnNews(watches, { claims, volumes, intents, events, own, onSource });
+    const orphans = ledger && new Orphans({ ...shared, ledger, driverName: own.driverName, clusterUid });
     const changes = new VolumeChanges({
       ...shared,
       ledger,
+      orphans,
       capabilities,
       clusterUid,
       recorder: this.#recorder,
@@ -277,8 +279,7 @@ export class Provisioner {
       changes.resync();
     };
     await watches.start(signal);
-    if (ledger !== undefined) {
-      const orphans = new Orphans({ ...shared, ledger, driverName: own.driverName, clusterUid });
+    if (ledger !== undefined && orphans !== undefined) {
       this.#unowned = { orphans, adoption: new HandAdoption({ ...shared, ledger, orphans, clusterUid }) };
       if (gate !== undefined) {
         this.#adoption = new AdoptionLoop({ ...shared, ledger, gate, orphans, clusterUid });

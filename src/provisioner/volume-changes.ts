@@ -11,6 +11,7 @@ import type { DriverCalls } from './driver-calls.ts';
 import { ExpansionLoop } from './expansion/expansion-loop.ts';
 import { ModificationLoop } from './modification/modification-loop.ts';
 import { OutcomeEvents } from './outcome-events.ts';
+import type { Orphans } from './orphans/orphans.ts';
 import { NodeReturn } from './tombstones/node-return.ts';
 import type { Watches } from './watches.ts';
 
@@ -22,6 +23,8 @@ export interface VolumeChangesOptions {
   readonly recorder: EventRecorder;
   readonly capabilities: ReadonlySet<ControllerCapability>;
   readonly ledger: VolumeLedger | undefined;
+  /** there where the ledger is */
+  readonly orphans?: Pick<Orphans, 'alone'> | undefined;
   /** unset: nobody in this process knows how its volumes are */
   readonly conditions?: ConditionSource | undefined;
   /** the driver has no EXPAND_VOLUME of its own, and grows volumes on kubelet's call */
@@ -52,7 +55,7 @@ export class VolumeChanges {
   /** Listens from now on, works from `start` on. */
   constructor(options: VolumeChangesOptions) {
     const { capabilities, expansion = false, modification = false, kubeletExpands = false } = options;
-    const { recorder, own, conditions, ledger } = options;
+    const { recorder, own, conditions, ledger, orphans } = options;
     // what our own driver can do follows from pools that may be opened later
     const mayCome = own.ownDriver;
     if (expansion && (mayCome || kubeletExpands || capabilities.has('EXPAND_VOLUME'))) {
@@ -66,9 +69,9 @@ export class VolumeChanges {
     if (conditions !== undefined && own.ownDriver)
       this.#conditions = new ConditionLoop({ ...options, source: conditions });
     const { tombstoneNamespace: namespace, clusterUid } = options;
-    if (namespace !== undefined && ledger !== undefined) {
+    if (namespace !== undefined && ledger !== undefined && orphans !== undefined) {
       const events = new OutcomeEvents(recorder);
-      this.#nodeReturn = new NodeReturn({ ...options, ledger, namespace, clusterUid, events });
+      this.#nodeReturn = new NodeReturn({ ...options, ledger, orphans, namespace, clusterUid, events });
     }
   }
 

@@ -12,6 +12,7 @@ import { CsiError } from '../model/status-code.ts';
 import { poolUuidKey } from '../model/volume.ts';
 import type { ArchivedVolume, HeldVolume, PoolTrouble } from '../model/volume-ledger.ts';
 import type { AdoptPath } from '../provisioner/orphans/adopt-by-hand.ts';
+import { howToFree } from '../provisioner/orphans/how-to-free.ts';
 import type { Orphans, Whose } from '../provisioner/orphans/orphans.ts';
 import type { Provisioner } from '../provisioner/provisioner.ts';
 
@@ -108,8 +109,11 @@ async function remove(parts: OperatorParts, volumeId: string, signal: AbortSigna
     const { held, decision } = await lookAt(parts, orphans, volumeId, signal);
     if (decision.kind === 'unknown')
       throw new CsiError('UNAVAILABLE', `volume ${volumeId} is kept: ${decision.reason}`);
-    if (decision.kind !== 'orphan')
-      throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is no orphan: ${decision.reason}`);
+    if (decision.kind !== 'orphan') {
+      const first = decision.kind === 'owned' ? howToFree(decision.volume) : undefined;
+      const todo = first === undefined ? '' : `; ${first}, then repeat`;
+      throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is no orphan: ${decision.reason}${todo}`);
+    }
     log.warn(
       { volumeId, pool: held.poolName, why: decision.reason },
       'deleting an orphan, as a person asked',

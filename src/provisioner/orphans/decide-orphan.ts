@@ -74,7 +74,11 @@ export function decideOrphan(
 }
 
 /** A PV that a person wrote without the pool's uuid means whatever has the handle: what may be meant is nobody's orphan. */
-function mayStandFor({ spec: { csi } }: PersistentVolume, record: HeldVolume, driverName: string): boolean {
+export function mayStandFor(
+  { spec: { csi } }: PersistentVolume,
+  record: Pick<HeldVolume, 'volumeId' | 'poolUuid'>,
+  driverName: string,
+): boolean {
   if (csi?.driver !== driverName || csi.volumeHandle !== record.volumeId) return false;
   const pool = csi.volumeAttributes?.[poolUuidKey] ?? '';
   return pool === '' || pool === record.poolUuid;

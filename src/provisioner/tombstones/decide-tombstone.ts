@@ -1,8 +1,8 @@
 import { uidOf } from '../../claims/claim-facts.ts';
 import type { Tombstone } from '../../claims/tombstone.ts';
-import { standsFor } from '../../claims/volume-facts.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
 import type { HeldVolume } from '../../model/volume-ledger.ts';
+import { mayStandFor } from '../orphans/decide-orphan.ts';
 
 export interface TombstoneFacts {
   readonly stone: Tombstone;
@@ -38,7 +38,7 @@ export function decideTombstone(facts: TombstoneFacts): TombstoneDecision {
   if (stone.recreation === 'pending')
     return { kind: 'wait', reason: 'the controller has not seen its claim through' };
   if (!stone.mayErase) return { kind: 'drop', reason: 'its data was not to be destroyed' };
-  const standing = volumes.find((volume) => standsFor(volume, { volumeId, poolUuid }, facts.driverName));
+  const standing = volumes.find((volume) => mayStandFor(volume, { volumeId, poolUuid }, facts.driverName));
   if (standing !== undefined)
     return { kind: 'drop', reason: `PersistentVolume ${standing.metadata.name} stands for the data` };
   if (claim !== undefined && uidOf(claim) === stone.claim.uid)

@@ -9,6 +9,7 @@ import type { Log } from '../../model/log.ts';
 import type { Metrics } from '../../model/metrics.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
 import type { DriverCalls } from '../driver-calls.ts';
+import type { Orphans } from '../orphans/orphans.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
 import type { Watches } from '../watches.ts';
 import { MarkReconciler } from './mark-reconciler.ts';
@@ -27,6 +28,7 @@ interface NodeReturnOptions {
   readonly watches: Watches;
   readonly ledger: VolumeLedger;
   readonly calls: DriverCalls;
+  readonly orphans: Pick<Orphans, 'alone'>;
   readonly own: OwnSide;
   readonly events: OutcomeEvents;
   readonly clusterUid: string | undefined;

@@ -12,6 +12,7 @@ import type { Log } from '../../model/log.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
 import { poolUuidKey } from '../../model/volume.ts';
 import type { DriverCalls } from '../driver-calls.ts';
+import type { Orphans } from '../orphans/orphans.ts';
 import { decideTombstone } from './decide-tombstone.ts';
 import { openPools } from './open-pools.ts';
 
@@ -19,6 +20,8 @@ export interface TombstoneReconcilerOptions {
   readonly api: KubeApi;
   readonly ledger: Pick<VolumeLedger, 'rooms' | 'held'>;
   readonly calls: Pick<DriverCalls, 'deleteVolume'>;
+  /** what gives the volume to somebody meanwhile, by name or by hand, is waited for */
+  readonly orphans: Pick<Orphans, 'alone'>;
   readonly own: OwnSide;
   /** where tombstones lie */
   readonly namespace: string;
@@ -57,6 +60,10 @@ export class TombstoneReconciler {
       );
       return { kind: 'done' };
     }
+    return this.#options.orphans.alone(stone.volumeId, () => this.#follow(object, stone, signal));
+  }
+
+  async #follow(object: ConfigMap, stone: Tombstone, signal: AbortSignal): Promise<Outcome> {
     const decision = await this.#decide(stone, signal);
     const { volumeId, poolUuid, claim } = stone;
     const log = this.#options.log.child({ ...logFacts(claim), volumeId, poolUuid });

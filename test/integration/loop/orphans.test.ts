@@ -51,7 +51,9 @@ describe.skipIf(!isRoot).each(planeNames)(
       });
       await expect(client.remove(volumeId)).rejects.toMatchObject({
         code: 'FAILED_PRECONDITION',
-        message: expect.stringContaining(`PersistentVolume adopted-${volumeId} stands for it`) as unknown,
+        message: expect.stringMatching(
+          `PersistentVolume adopted-${volumeId} stands for it.*kubectl delete pv adopted-${volumeId}`,
+        ) as unknown,
       });
 
       const again = await user.createClaim({ className, name: claim.name });

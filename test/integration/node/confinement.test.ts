@@ -28,9 +28,15 @@ const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
 const longName = `long-a-${'x'.repeat(60)}.example`;
 const otherLongName = `long-b-${'x'.repeat(60)}.example`;
 const nodes = ['node-a', 'node-b', 'node-ab', longName, otherLongName];
-const policies = ['capacity', 'claims', 'events', 'snapshot-contents', 'snapshots', 'tombstones', 'volumes'].map(
-  (each) => `loam-node-${each}`,
-);
+const policies = [
+  'capacity',
+  'claims',
+  'events',
+  'snapshot-contents',
+  'snapshots',
+  'tombstones',
+  'volumes',
+].map((each) => `loam-node-${each}`);
 
 describe('the policies that confine a node’s process', () => {
   let cluster: ConfinedCluster;

@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { decideVolumeEnd } from '../../../src/lost-nodes/decide-volume-end.ts';
+import { aPersistentVolume } from '../../support/kube-objects.ts';
 import { lostSince, minuteMs, onNodeLoss, World } from './world.ts';
 
 let world: World;
@@ -228,6 +230,37 @@ describe('release-after', () => {
     world.dropClaim();
     await world.passSteps(2);
     expect(world.volume()).toBeUndefined();
+  });
+
+  it('does not take a PV that is undeleted in the same moment', async () => {
+    world = new World('release-after 5m');
+    world.dropClaim();
+    world.loseNode();
+    await world.start();
+    const name = world.volume()?.metadata.name ?? '';
+    world.api.before('remove', 'PersistentVolume', () =>
+      world.api.edit('PersistentVolume', name, ({ spec }) => {
+        spec.claimRef = { namespace: 'shop', name: 'data' };
+      }),
+    );
+    await world.pass(5 * minuteMs);
+    await world.passSteps(2);
+    expect(world.volume()?.metadata.deletionTimestamp).toBeUndefined();
+    expect(world.volume()?.metadata.finalizers).toEqual(
+      expect.arrayContaining([expect.stringContaining('external-provisioner')]),
+    );
+  });
+
+  it('waits out a retention that ends when nobody lives any more', () => {
+    const volume = aPersistentVolume({
+      metadata: { annotations: { 'loam.dev/retain-for': '100000000d' } },
+      status: { phase: 'Released' },
+    });
+    const nowMs = Date.UTC(2026, 0, 1);
+    expect(decideVolumeEnd(volume, nowMs, nowMs)).toMatchObject({
+      kind: 'later',
+      reason: 'it is retained until 9999-12-31T00:00:00.000Z',
+    });
   });
 
   it.each([

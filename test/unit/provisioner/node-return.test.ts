@@ -117,6 +117,33 @@ describe('a node that is back', () => {
     expect([isOnDisk(), stones()]).toEqual([true, 0]);
   });
 
+  it('leaves data to a PV that a person wrote without its pool', async () => {
+    keepOnDisk();
+    bury();
+    const volume = aPersistentVolume({ metadata: { name: 'by-hand', uid: 'other' } });
+    delete volume.spec.csi?.volumeAttributes;
+    world.api.put('PersistentVolume', volume);
+    await world.start(settings);
+    await world.pass(700_000);
+    expect([isOnDisk(), stones(), world.driver.deletes]).toEqual([true, 0, []]);
+  });
+
+  it('waits for whoever is about to give the data to somebody, and leaves it then', async () => {
+    keepOnDisk();
+    const { unowned } = await world.start(settings);
+    if (unowned === undefined) throw new Error('the provisioner has not started');
+    const adopting = Promise.withResolvers<void>();
+    const turn = unowned.orphans.alone('pvc-uid-1', () => adopting.promise);
+    bury();
+    await world.pass(301_000);
+    expect([isOnDisk(), stones(), world.driver.deletes]).toEqual([true, 1, []]);
+    world.api.put('PersistentVolume', aPersistentVolume({ metadata: { name: 'adopted', uid: 'adopted' } }));
+    adopting.resolve();
+    await turn;
+    await world.pass(301_000);
+    expect([isOnDisk(), stones(), world.driver.deletes]).toEqual([true, 0, []]);
+  });
+
   it('leaves data whose claim is alive, and data that was only to be kept', async () => {
     keepOnDisk();
     bury();
