@@ -15,7 +15,7 @@ import { powerPrefix, type NewsKind, type PowerNews } from './power-guest/news.t
 const project = join(import.meta.dirname, '../..');
 const cachePath = join(process.env['LOAM_CACHE'] ?? join(project, '.cache'), 'quota');
 const whyNot = whyNoMachine() || (process.geteuid?.() === 0 ? '' : ' (skipped: needs root)');
-const cutCount = 30;
+const cutCount = 20;
 const bootMs = 180_000;
 
 /** The next answer, by which the disk's cache has been told what it has to keep. */
