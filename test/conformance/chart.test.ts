@@ -261,7 +261,7 @@ describe('the manifests', () => {
 
   it('say to each process in which pod and namespace it is', () => {
     const names = podOf(committed).containers[0]?.env?.map(({ name }) => name);
-    expect(names).toEqual(['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE']);
+    expect(names).toEqual(['NODE_NAME', 'LOAM_RUN_DIR', 'POD_NAME', 'POD_NAMESPACE']);
   });
 
   it('hold classes whose parameters the driver takes', () => {

@@ -60,7 +60,7 @@ describe.skipIf(!isRoot)(`deploy/kubernetes on a real API server${mountsNeedRoot
 
   it('is taken by the API server under strict validation, and a second apply changes nothing', async () => {
     const lines = (await kubectl.applyLoam()).trim().split('\n');
-    expect(lines).toHaveLength(30);
+    expect(lines).toHaveLength(32);
     // kubectl sends a budget's selector every time
     const changed = lines.filter((line) => !/ unchanged$|^poddisruptionbudget/.test(line));
     expect(changed).toEqual([]);
