@@ -95,7 +95,7 @@ describe('helm and a real API server', () => {
     const all = [
       'daemonset.apps/loam-node',
       'deployment.apps/loam-controller',
-      ...['capacity', 'claims', 'events', 'snapshot-contents', 'snapshots', 'volumes'].map(
+      ...['capacity', 'claims', 'events', 'snapshot-contents', 'snapshots', 'tombstones', 'volumes'].map(
         (name) => `validatingadmissionpolicy.admissionregistration.k8s.io/loam-node-${name}`,
       ),
     ];
