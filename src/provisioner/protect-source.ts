@@ -1,4 +1,5 @@
 import { ApiError, isConflict, isKindMissing, isNotFound } from '../kube/api-error.ts';
+import { backOffMs } from '../kube/back-off.ts';
 import type { KubeApi, Patch } from '../kube/kube-api.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { ObjectMeta, PersistentVolumeClaim, VolumeSnapshot } from '../kube/objects.ts';
@@ -12,6 +13,8 @@ import type { ClusterView } from './watches.ts';
 /** A crowd of claims of one source has it protected once, and not once each. */
 export const lingerMs = 1_000;
 const tries = 5;
+/** Nobody can delete the source until it is off. */
+const removalWaits = { baseMs: 1_000, maxMs: 60_000 };
 
 interface ProtectionOptions {
   readonly api: KubeApi;
@@ -27,6 +30,8 @@ interface Held {
   /** the removal that waits, or is under way */
   removal: Promise<void> | undefined;
   cancel: () => void;
+  /** removals in a row that failed */
+  failures: number;
 }
 
 /**
@@ -101,12 +106,19 @@ export class SourceProtection {
 
   #entryOf(ref: SourceRef): Held {
     const key = describeSource(ref);
-    const held = this.#held.get(key) ?? { ref, claims: new Set(), removal: undefined, cancel: () => {} };
+    const held = this.#held.get(key) ?? {
+      ref,
+      claims: new Set(),
+      removal: undefined,
+      cancel: () => {},
+      failures: 0,
+    };
     this.#held.set(key, held);
     return held;
   }
 
   async #removeUnheld(held: Held): Promise<void> {
+    let hasFailed = false;
     try {
       if (held.claims.size > 0) return;
       const finalizer = finalizerOf(held.ref);
@@ -116,14 +128,25 @@ export class SourceProtection {
       await this.#change(held.ref, metadata, without, this.#signal);
     } catch (error) {
       this.hasLeftovers = true;
+      hasFailed = true;
       if (!this.#signal.aborted) {
         const facts = { source: describeSource(held.ref), err: messageOf(error) };
         this.#options.log.warn(facts, 'could not end the protection of a source; trying again later');
       }
     } finally {
       held.removal = undefined;
-      if (held.claims.size === 0) this.#held.delete(describeSource(held.ref));
+      if (held.claims.size === 0) {
+        if (hasFailed && !this.#signal.aborted) this.#removeLater(held);
+        else this.#held.delete(describeSource(held.ref));
+      }
     }
+  }
+
+  #removeLater(held: Held): void {
+    held.failures += 1;
+    held.cancel = this.#options.clock.after(backOffMs(held.failures, removalWaits), () => {
+      held.removal ??= this.#removeUnheld(held);
+    });
   }
 
   async #change(

@@ -54,6 +54,20 @@ describe('a claim with a source', () => {
     },
   );
 
+  it.each(kinds)('has the protection taken off, also where that fails for a while: %s', async (kind) => {
+    await world.start();
+    world.wish(sources[kind]);
+    await world.pass(0);
+    expect(world.volume()).toBeDefined();
+    const kindName = kind === 'snapshot' ? 'VolumeSnapshot' : 'PersistentVolumeClaim';
+    world.api.fail('patch', kindName, new ApiError(500, 'InternalError', 'not now'), { times: 3 });
+    await world.pass(lingerMs);
+    expect(world.finalizersOf(kind)).toEqual([protections[kind]]);
+    // long before the next sweep
+    await world.pass(10_000);
+    expect(world.finalizersOf(kind)).toEqual([]);
+  });
+
   it('leaves the finalizers of others alone', async () => {
     world.api.edit(
       'VolumeSnapshot',
