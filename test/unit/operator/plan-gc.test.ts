@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { listVolumes } from '../../../src/operator/list-volumes.ts';
 import { planGc, type Judgement, type NodeState } from '../../../src/operator/plan-gc.ts';
-import { aHeldVolume, anArchivedVolume } from './builders.ts';
+import { aHeldVolume, anArchivedVolume } from '../../support/held-volumes.ts';
 
 const nothing: NodeState = { volumes: [], doomed: [], broken: [], archived: [], strays: [] };
 const owned: Judgement = {

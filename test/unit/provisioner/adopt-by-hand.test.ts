@@ -6,7 +6,7 @@ import { Orphans } from '../../../src/provisioner/orphans/orphans.ts';
 import { FakeKubeApi } from '../../support/fake-kube-api.ts';
 import { aClaim, aPersistentVolume, aStorageClass } from '../../support/kube-objects.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { aHeldVolume } from '../operator/builders.ts';
+import { aHeldVolume } from '../../support/held-volumes.ts';
 
 const own = {
   driverName: 'loam.dev',

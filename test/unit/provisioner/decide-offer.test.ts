@@ -2,27 +2,18 @@ import { describe, expect, it } from 'vitest';
 import type { HeldVolume } from '../../../src/model/volume-ledger.ts';
 import { decideFit } from '../../../src/provisioner/adoption/decide-fit.ts';
 import { decideOffer, type OfferFacts } from '../../../src/provisioner/adoption/decide-offer.ts';
+import { aHeldVolume } from '../../support/held-volumes.ts';
 import { aClaim, aPersistentVolume, aStorageClass } from '../../support/kube-objects.ts';
 
-const held: HeldVolume = {
+const held = aHeldVolume({
   volumeId: 'pvc-old',
   name: 'pvc-old',
   poolName: 'one',
-  poolUuid: 'pool-1',
-  backend: 'directory',
-  accessType: 'mount',
-  sizeBytes: 1n << 30n,
-  limit: 'advisory',
-  sharing: 'none',
-  isRecycling: false,
-  acknowledged: true,
-  used: true,
   claim: { namespace: 'shop', name: 'data', uid: 'old' },
   clusterUid: 'cluster-0',
   className: 'fast',
   adopt: 'by-name',
-  createdAtMs: 0,
-};
+});
 const byName = aStorageClass({ parameters: { adopt: 'by-name' } });
 const facts: OfferFacts = {
   driverName: 'loam.dev',

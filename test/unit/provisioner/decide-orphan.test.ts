@@ -1,27 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { HeldVolume } from '../../../src/model/volume-ledger.ts';
 import { decideOrphan } from '../../../src/provisioner/orphans/decide-orphan.ts';
+import { aHeldVolume } from '../../support/held-volumes.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';
 
-const claim = { namespace: 'shop', name: 'data', uid: 'uid-1' };
-const held: HeldVolume = {
-  volumeId: 'pvc-uid-1',
-  name: 'pvc-uid-1',
-  poolName: 'fast',
-  poolUuid: 'pool-1',
-  backend: 'directory',
-  accessType: 'mount',
-  sizeBytes: 1n << 30n,
-  limit: 'advisory',
-  sharing: 'none',
-  isRecycling: false,
-  acknowledged: true,
-  used: true,
-  claim,
-  clusterUid: 'cluster-1',
-  adopt: 'never',
-  createdAtMs: 0,
-};
+const held = aHeldVolume();
 const side = { driverName: 'loam.dev', clusterUid: 'cluster-1', nowMs: 3_600_000 };
 const csi = (changes: object) => ({ driver: 'loam.dev', volumeHandle: 'pvc-uid-1', ...changes });
 

@@ -1,4 +1,4 @@
-import type { ArchivedVolume, HeldVolume } from '../../../src/model/volume-ledger.ts';
+import type { ArchivedVolume, HeldVolume } from '../../src/model/volume-ledger.ts';
 
 /** An acknowledged directory of 1 GiB in pool `fast`, made for claim shop/data. */
 export function aHeldVolume(changes: Partial<HeldVolume> = {}): HeldVolume {
