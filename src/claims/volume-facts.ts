@@ -30,6 +30,16 @@ export function standsFor(volume: PersistentVolume, identity: VolumeIdentity, dr
   return identity.poolUuid === undefined || csi.volumeAttributes?.[poolUuidKey] === identity.poolUuid;
 }
 
+/** The pool that a PV names; '': none. */
+export function poolUuidOf({ spec }: PersistentVolume): string {
+  return spec.csi?.volumeAttributes?.[poolUuidKey] ?? '';
+}
+
+/** Whether two pools' uuids may mean one pool: a PV that a person wrote without the uuid means whatever has the handle. */
+export function mayBeSamePool(one: string, other: string): boolean {
+  return one === '' || other === '' || one === other;
+}
+
 /** Whether a PV's claimRef names this claim, or reserves the volume for any claim of its name. */
 export function namesClaim(volume: PersistentVolume, claim: PersistentVolumeClaim): boolean {
   const ref = volume.spec.claimRef;

@@ -1,9 +1,8 @@
 import * as annotations from '../../claims/annotations.ts';
 import { dataSourceOf, uidOf } from '../../claims/claim-facts.ts';
-import { classNameOfVolume } from '../../claims/volume-facts.ts';
+import { classNameOfVolume, mayBeSamePool, poolUuidOf } from '../../claims/volume-facts.ts';
 import { whyUnfit } from '../../claims/why-unfit.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
-import { poolUuidKey } from '../../model/volume.ts';
 
 export interface ClaimName {
   readonly namespace: string;
@@ -196,9 +195,7 @@ function isOfferedTo(volume: PersistentVolume, target: ClaimName): boolean {
 /** Whether another PV means the same bytes; one without a pool may. */
 function sharesData(other: PersistentVolume, volume: PersistentVolume): boolean {
   if (other.metadata.name === volume.metadata.name || uidOf(other) === uidOf(volume)) return false;
-  const theirs = other.spec.csi?.volumeAttributes?.[poolUuidKey] ?? '';
-  const ours = volume.spec.csi?.volumeAttributes?.[poolUuidKey] ?? '';
-  return theirs === '' || ours === '' || theirs === ours;
+  return mayBeSamePool(poolUuidOf(other), poolUuidOf(volume));
 }
 
 function claimRefFor(target: ClaimName): object {

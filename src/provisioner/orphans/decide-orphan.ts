@@ -1,7 +1,7 @@
 import type { PersistentVolume } from '../../kube/objects.ts';
 import type { HeldVolume } from '../../model/volume-ledger.ts';
-import { poolUuidKey } from '../../model/volume.ts';
 import { claimKey, volumeNameFor } from '../../claims/claim-facts.ts';
+import { mayBeSamePool, poolUuidOf } from '../../claims/volume-facts.ts';
 import { graceMs } from '../intents.ts';
 
 export type OrphanDecision =
@@ -75,11 +75,11 @@ export function decideOrphan(
 
 /** A PV that a person wrote without the pool's uuid means whatever has the handle: what may be meant is nobody's orphan. */
 export function mayStandFor(
-  { spec: { csi } }: PersistentVolume,
+  volume: PersistentVolume,
   record: Pick<HeldVolume, 'volumeId' | 'poolUuid'>,
   driverName: string,
 ): boolean {
+  const { csi } = volume.spec;
   if (csi?.driver !== driverName || csi.volumeHandle !== record.volumeId) return false;
-  const pool = csi.volumeAttributes?.[poolUuidKey] ?? '';
-  return pool === '' || pool === record.poolUuid;
+  return mayBeSamePool(poolUuidOf(volume), record.poolUuid);
 }

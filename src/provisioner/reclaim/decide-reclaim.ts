@@ -1,8 +1,8 @@
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
-import { poolUuidKey, type ClaimRef } from '../../model/volume.ts';
+import type { ClaimRef } from '../../model/volume.ts';
 import { provisionerFinalizer, reclaiming } from '../../claims/annotations.ts';
 import { claimKey, uidOf } from '../../claims/claim-facts.ts';
-import { isOfDriver, isOnNode, type OwnSide } from '../../claims/volume-facts.ts';
+import { isOfDriver, isOnNode, mayBeSamePool, poolUuidOf, type OwnSide } from '../../claims/volume-facts.ts';
 import { readEnd, retentionEndMs } from '../../claims/read-end.ts';
 
 /** The claim is gone, as far as the PV controller knows. */
@@ -97,11 +97,7 @@ export function decideReclaim(
 /** A PV that may still give the data to somebody, be it only by an undelete. */
 function keepsDataOf(other: PersistentVolume, volume: PersistentVolume, nowMs: number): boolean {
   if (other.metadata.name === volume.metadata.name) return false;
-  const [theirs = '', ours = ''] = [other, volume].map(
-    ({ spec }) => spec.csi?.volumeAttributes?.[poolUuidKey],
-  );
-  // one that an administrator wrote may name no pool, and mean this one
-  if (theirs !== '' && ours !== '' && theirs !== ours) return false;
+  if (!mayBeSamePool(poolUuidOf(other), poolUuidOf(volume))) return false;
   const phase = other.status?.phase;
   if (phase !== 'Released' && phase !== 'Failed') return true;
   const end = readEnd(other);
