@@ -17,21 +17,35 @@ const patterns = {
 } as const;
 type Pattern = keyof typeof patterns;
 
+const names = {
+  directory: 'directory volume',
+  loopback: 'loopback volume',
+  bare: 'bare loop device',
+} as const;
 const leasts: Readonly<Record<string, string>> = { directory: '≥ 0.97', loopback: '≥ 0.9' };
 
 /**
  * What a pod reads and writes on a volume, as a share of what the same program does in the pool itself. The pool is on the machine's
- * own file system, so that nothing but the volume is between; the places take turns, so that all meet the same disk.
+ * own file system, so that nothing but the volume is between; the places take turns, so that all meet the same disk. A loop device
+ * without a file system or Loam stands beside the loopback volume: what it costs, the kernel takes.
  */
 export async function measureFio({ rounds, seconds, fileMiB }: FioPlan, report: Report): Promise<void> {
   const lab = await DataLab.start('plain', 0);
+  let device: string | undefined;
   try {
     const sizeBytes = BigInt(2 * fileMiB) << 20n;
     const directory = await lab.create({ backend: 'directory', limit: 'advisory' }, { sizeBytes });
     const loopback = await lab.create({ backend: 'loopback' }, { sizeBytes });
     const raw = lab.pool.at('raw');
     mkdirSync(raw);
-    const places = { raw, directory: directory.path, loopback: loopback.path };
+    const image = lab.pool.at('bare');
+    run('fallocate', '--length', `${2 * fileMiB}MiB`, image);
+    device = run('losetup', '--find', '--show', '--direct-io=on', image).trim();
+    const files = { raw, directory: directory.path, loopback: loopback.path };
+    const places = {
+      ...Object.fromEntries(Object.entries(files).map(([place, path]) => [place, join(path, 'fio')])),
+      bare: device,
+    };
     const rates = new Map<string, number[]>();
     for (const path of Object.values(places)) layOut(path, fileMiB);
     for (let round = 0; round < rounds; round += 1) {
@@ -45,6 +59,7 @@ export async function measureFio({ rounds, seconds, fileMiB }: FioPlan, report: 
     }
     for (const pattern of Object.keys(patterns) as Pattern[]) tell(report, pattern, rates);
   } finally {
+    if (device !== undefined) run('losetup', '--detach', device);
     await lab.stop();
   }
 }
@@ -59,13 +74,7 @@ const common = ['--name=bench', '--ioengine=libaio', '--direct=1', '--output-for
 
 /** Every block is there before anything is measured. */
 function layOut(path: string, fileMiB: number): void {
-  const args = [
-    `--filename=${join(path, 'fio')}`,
-    `--size=${fileMiB}M`,
-    '--rw=write',
-    '--bs=4M',
-    '--end_fsync=1',
-  ];
+  const args = [`--filename=${path}`, `--size=${fileMiB}M`, '--rw=write', '--bs=4M', '--end_fsync=1'];
   run('fio', ...common, ...args);
 }
 
@@ -74,12 +83,7 @@ function bytesPerSecond(
   pattern: Pattern,
   { fileMiB, seconds }: Pick<FioPlan, 'fileMiB' | 'seconds'>,
 ): number {
-  const args = [
-    `--filename=${join(path, 'fio')}`,
-    `--size=${fileMiB}M`,
-    '--time_based',
-    `--runtime=${seconds}`,
-  ];
+  const args = [`--filename=${path}`, `--size=${fileMiB}M`, '--time_based', `--runtime=${seconds}`];
   const output = JSON.parse(run('fio', ...common, ...args, ...patterns[pattern])) as {
     readonly jobs: readonly { readonly read: Rate; readonly write: Rate }[];
   };
@@ -95,12 +99,12 @@ function tell(report: Report, pattern: Pattern, rates: ReadonlyMap<string, reado
   const of = (place: string) => rates.get(`${pattern} ${place}`) ?? [];
   const raw = of('raw');
   report(`fio.${pattern}.raw`, { measured: `${pattern}, the pool itself`, value: rateText(raw) }, raw);
-  for (const place of ['directory', 'loopback']) {
+  for (const [place, name] of Object.entries(names)) {
     const here = of(place);
     const shares = here.map((rate, round) => rate / (raw[round] ?? Number.NaN)).toSorted((a, b) => a - b);
     const [least = Number.NaN, most = Number.NaN] = [shares[0], shares.at(-1)];
     const value = `${middle(shares).toFixed(2)} of the pool (${least.toFixed(2)} to ${most.toFixed(2)}); ${rateText(here)}`;
-    const row = { measured: `${pattern}, ${place} volume`, value, target: leasts[place] ?? '' };
+    const row = { measured: `${pattern}, ${name}`, value, target: leasts[place] ?? '' };
     report(`fio.${pattern}.${place}`, row, { rates: here, shares });
   }
 }
