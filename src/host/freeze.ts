@@ -41,6 +41,7 @@ export async function whileFrozen<T>(
 ): Promise<{ readonly result: T; readonly frozenMs: number }> {
   const { signal, freezeWithinMs = 5000, holdWithinMs = 10_000, afterwards } = options;
   signal.throwIfAborted();
+  await thawLeft(mountPath);
   const hold = (holdWithinMs / 1000).toString();
   const first = unwrittenBytes() > littleBytes ? 'sync' : '';
   const child = spawn('sh', ['-c', holder, 'sh', mountPath, hold, first], {
@@ -57,6 +58,9 @@ export async function whileFrozen<T>(
   } catch (error) {
     // where the kernel is still at it, it is thawed right after
     child.stdin.end();
+    // a command that failed, or was killed, may have frozen it all the same; where it is busy, it is somebody else's
+    const tidied = ended.then((code) => (isThawedBy(code) || isBusy(words) ? undefined : thaw(mountPath)));
+    if (isEnded(child)) await tidied;
     throw error;
   }
   const startMs = performance.now();
@@ -66,19 +70,52 @@ export async function whileFrozen<T>(
     result = await work();
     child.stdin.end();
     await afterwards?.();
-  } finally {
+  } catch (error) {
     child.stdin.end();
-    await thawed;
+    if (!isThawedBy((await thawed).code)) await thaw(mountPath);
+    throw error;
   }
   const { code, frozenMs } = await thawed;
   if (code === 0) return { result, frozenMs };
-  await ensureThawed([mountPath], AbortSignal.timeout(30_000));
+  await thaw(mountPath);
   throw failure(
     mountPath,
     code === 5
       ? `was frozen for ${holdWithinMs} ms, and thawed before the work was done; try again when the disk is less busy`
       : `was let go of before the work was done: ${words.join('').trim()}`,
   );
+}
+
+/** What could not be thawed when it should have been: nobody else froze it, so that the next who comes may. */
+const left = new Set<string>();
+
+/** Never rejects: why it was frozen, and what became of that, is worth more than a second error. */
+async function thaw(mountPath: string): Promise<void> {
+  left.add(mountPath);
+  for (let turn = 0; turn < thawTries && left.has(mountPath); turn += 1)
+    await thawLeft(mountPath).catch(() => {});
+}
+
+/** @throws StorageError where it cannot be thawed still */
+async function thawLeft(mountPath: string): Promise<void> {
+  if (!left.has(mountPath)) return;
+  await ensureThawed([mountPath], AbortSignal.timeout(30_000));
+  left.delete(mountPath);
+}
+
+const thawTries = 3;
+
+/** Of the holder's exit codes: it thawed what it froze. */
+function isThawedBy(code: number | undefined): boolean {
+  return code === 0 || code === 5;
+}
+
+function isEnded({ exitCode, signalCode }: ChildProcessWithoutNullStreams): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+function isBusy(words: readonly string[]): boolean {
+  return /resource busy/i.test(words.join(''));
 }
 
 /** Written in some hundredths of a second by any disk. */

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ensureThawed, whileFrozen } from '../../src/host/freeze.ts';
 import { thawImages } from '../../src/host/thaw-images.ts';
 import { createImage } from '../../src/host/images.ts';
+import { hideCommand } from '../support/hidden-command.ts';
 import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
 const why = whyNoScratchPool('ext4');
@@ -136,6 +137,33 @@ describe.skipIf(why !== '')(`a frozen file system${why}`, () => {
     expect(await ensureThawed([mountPath], signal)).toEqual([]);
   });
 
+  it('is thawed where the command that froze it failed afterwards, or was killed', async () => {
+    const work = () => Promise.reject(new Error('must not run'));
+    const freeze = `${realPathOf('fsfreeze')} "$@"`;
+    for (const end of ['echo "Input/output error" >&2; exit 5', 'kill -KILL $$']) {
+      using _ = hideCommand('fsfreeze', `case $1 in --freeze) ${freeze}; ${end} ;; esac; exec ${freeze}`);
+      await expect(whileFrozen(mountPath, work, { signal })).rejects.toThrow(/cannot be frozen/);
+      expect(await ensureThawed([mountPath], signal)).toEqual([]);
+    }
+  });
+
+  it('is thawed in the end where thawing fails at first', async () => {
+    const counter = join(pool.basePath, 'failed');
+    const real = realPathOf('fsfreeze');
+    // the holder's own try, and some of those after it
+    const script = `case $1 in --unfreeze)
+      [ "$(wc -l < ${counter} 2>/dev/null || echo 0)" -ge 4 ] || { echo >> ${counter}; echo 'Input/output error' >&2; exit 5; } ;;
+    esac
+    exec ${real} "$@"`;
+    using _ = hideCommand('fsfreeze', script);
+    await expect(whileFrozen(mountPath, () => Promise.resolve(), { signal })).rejects.toThrow(
+      /was let go of/,
+    );
+    // the next who comes thaws it first
+    await whileFrozen(mountPath, () => Promise.resolve(), { signal });
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
   it('is given up where freezing takes too long, and thaws by itself then', async () => {
     const work = () => Promise.reject(new Error('must not run'));
     await expect(whileFrozen(mountPath, work, { signal, freezeWithinMs: 1 })).rejects.toThrow(
@@ -177,4 +205,8 @@ function stateOf(pid: number | undefined): string | undefined {
 
 async function gone(child: ChildProcess): Promise<void> {
   while (child.exitCode === null && child.signalCode === null) await sleep(5);
+}
+
+function realPathOf(command: string): string {
+  return execFileSync('which', [command], { encoding: 'utf8' }).trim();
 }
