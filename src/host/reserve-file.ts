@@ -49,9 +49,14 @@ export class ReserveFile implements HeldSpace {
     const file = await this.#open(constants.O_CREAT);
     try {
       const chunk = randomBytes(chunkBytes);
-      for (let at = (await file.stat()).size; at < Number(bytes); at += chunkBytes) {
-        signal.throwIfAborted();
-        await file.write(chunk, 0, Math.min(chunkBytes, Number(bytes) - at), at);
+      try {
+        for (let at = (await file.stat()).size; at < Number(bytes); at += chunkBytes) {
+          signal.throwIfAborted();
+          await file.write(chunk, 0, Math.min(chunkBytes, Number(bytes) - at), at);
+        }
+      } finally {
+        // xfs puts blocks aside behind the end of a file that grows again, as many as it has: 16 MiB that nobody could be given
+        await file.truncate((await file.stat()).size);
       }
       await file.sync();
     } finally {

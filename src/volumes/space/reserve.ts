@@ -29,6 +29,8 @@ export function reserveFor(totalBytes: bigint): bigint {
 export class Reserve {
   readonly #parts: ReserveParts;
   #heldBytes = 0n;
+  /** unless a growth failed in its middle, which may hold more than it says */
+  #isTidy = true;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(parts: ReserveParts) {
@@ -54,7 +56,8 @@ export class Reserve {
     return this.#alone(async () => {
       const { availableBytes } = await this.#parts.statFileSystem();
       const missingBytes = (await this.#wantedBytes()) - this.#heldBytes;
-      if (missingBytes > 0n && availableBytes >= 4n * missingBytes) await this.#grow();
+      const isToGrow = missingBytes > 0n ? availableBytes >= 4n * missingBytes : !this.#isTidy;
+      if (isToGrow) await this.#grow();
     }).catch((error: unknown) => {
       if (!this.#parts.signal.aborted)
         this.#parts.log.warn({ error: messageOf(error) }, 'reserve of the pool not made');
@@ -82,8 +85,10 @@ export class Reserve {
   /** What it could get is its own, also where that is not all. */
   async #grow(): Promise<void> {
     const { held, signal } = this.#parts;
+    this.#isTidy = false;
     try {
       await held.growTo(await this.#wantedBytes(), signal);
+      this.#isTidy = true;
     } finally {
       this.#heldBytes = await held.heldBytes();
     }

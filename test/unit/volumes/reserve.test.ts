@@ -117,6 +117,25 @@ describe('a reserve', () => {
     expect((await readdir(join(path, 'reserve'))).toSorted()).toEqual(['99999', 'blocks', 'notes']);
   });
 
+  test('whose growth failed at its end is put in order by the next filling, though nothing is missing', async () => {
+    const file = new ReserveFile(folder, 'reserve');
+    let growths = 0;
+    const reserve = reserveOn({
+      heldBytes: () => file.heldBytes(),
+      shrinkTo: (bytes) => file.shrinkTo(bytes),
+      growTo: async (bytes, signal) => {
+        await file.growTo(bytes, signal);
+        growths += 1;
+        if (growths === 1) throw new Error('i/o error');
+      },
+    });
+    await reserve.fill();
+    expect(reserve.heldBytes).toBe(16n * MiB);
+    await reserve.fill();
+    await reserve.fill();
+    expect(growths).toBe(2);
+  });
+
   test('is not made where there is hardly any room', async () => {
     const reserve = reserveOn(new ReserveFile(folder, 'reserve'), 20n * MiB);
     await reserve.fill();
