@@ -25,11 +25,11 @@ interface EventRecorderOptions {
 }
 
 /** Where Events are told: the recorder, as its users need it. */
-export interface EventSink {
+export interface EventSink<Reason extends string = string> {
   record(
     involved: { readonly kind: KindName; readonly object: KubeObject },
     type: 'Normal' | 'Warning',
-    reason: string,
+    reason: Reason,
     message: string,
   ): void;
 }

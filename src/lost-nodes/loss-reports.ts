@@ -1,5 +1,6 @@
 import { claimKey, uidOf } from '../claims/claim-facts.ts';
 import type { Tombstone } from '../claims/tombstone.ts';
+import type { EventReason } from '../claims/event-reasons.ts';
 import type { EventSink } from '../kube/event-recorder.ts';
 import type { KindName } from '../kube/kinds.ts';
 import type { KubeObject, PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
@@ -11,10 +12,10 @@ const mostRemembered = 4_096;
 
 /** What people are told, once per object and change of the text: a lost node is looked at for days. */
 export class LossReports {
-  readonly #events: EventSink;
+  readonly #events: EventSink<EventReason>;
   readonly #said = new Map<string, string>();
 
-  constructor(events: EventSink) {
+  constructor(events: EventSink<EventReason>) {
     this.#events = events;
   }
 
@@ -56,7 +57,13 @@ export class LossReports {
     this.#say('PersistentVolumeClaim', claim, 'Warning', 'RecreatedEmpty', text);
   }
 
-  #say(kind: KindName, object: KubeObject, type: 'Normal' | 'Warning', reason: string, text: string): void {
+  #say(
+    kind: KindName,
+    object: KubeObject,
+    type: 'Normal' | 'Warning',
+    reason: EventReason,
+    text: string,
+  ): void {
     // the time that has passed is told once, not once more for each time that it has grown
     const key = `${uidOf(object)} ${reason}`;
     const gist = text.replace(/, for [0-9a-z]+/, '');

@@ -1,4 +1,5 @@
 import { claimRefOf, logFacts, uidOf } from '../claims/claim-facts.ts';
+import type { EventReason } from '../claims/event-reasons.ts';
 import type { EventSink } from '../kube/event-recorder.ts';
 import type { PersistentVolumeClaim } from '../kube/objects.ts';
 import type { Clock } from '../model/clock.ts';
@@ -8,11 +9,11 @@ import type { ReleaseCause } from './decide-release.ts';
 import type { Description } from './describe-nowhere.ts';
 
 /** What has not changed in kind is said again only after this. */
-export const repeatMs = 10 * 60_000;
+const repeatMs = 10 * 60_000;
 
 /** What people hear of placement: an Event where a claim cannot be had or is let go, a line of log and a number for everything. */
 export class PlacementReports {
-  readonly #events: EventSink;
+  readonly #events: EventSink<EventReason>;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #metrics: Metrics;
@@ -20,7 +21,7 @@ export class PlacementReports {
   readonly #said = new Map<string, Map<string, number>>();
 
   constructor(options: {
-    readonly events: EventSink;
+    readonly events: EventSink<EventReason>;
     readonly clock: Clock;
     readonly log: Log;
     readonly metrics: Metrics;

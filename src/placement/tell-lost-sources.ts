@@ -1,5 +1,6 @@
 import { nodeLabel } from '../claims/annotations.ts';
 import { ApiError, isKindMissing } from '../kube/api-error.ts';
+import type { EventReason } from '../claims/event-reasons.ts';
 import type { EventSink } from '../kube/event-recorder.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { PersistentVolume, VolumeSnapshotContent } from '../kube/objects.ts';
@@ -10,7 +11,7 @@ import type { Log } from '../model/log.ts';
 interface TellOptions {
   readonly api: KubeApi;
   readonly driverName: string;
-  readonly events: EventSink;
+  readonly events: EventSink<EventReason>;
   readonly clock: Clock;
   readonly log: Log;
 }

@@ -1,3 +1,4 @@
+import type { EventReason } from '../claims/event-reasons.ts';
 import type { EventSink } from '../kube/event-recorder.ts';
 import type { KindName } from '../kube/kinds.ts';
 import type { KubeObject } from '../kube/objects.ts';
@@ -5,19 +6,19 @@ import { uidOf } from '../claims/claim-facts.ts';
 
 /** Tells people about outcomes, once per object and change of the text: attempts repeat, news does not. */
 export class OutcomeEvents {
-  readonly #sink: EventSink;
+  readonly #sink: EventSink<EventReason>;
   /** object uid → reason → the text last said */
   readonly #said = new Map<string, Map<string, string>>();
 
-  constructor(sink: EventSink) {
+  constructor(sink: EventSink<EventReason>) {
     this.#sink = sink;
   }
 
-  normal(kind: KindName, object: KubeObject, reason: string, message: string): void {
+  normal(kind: KindName, object: KubeObject, reason: EventReason, message: string): void {
     this.#say({ kind, object }, 'Normal', reason, message);
   }
 
-  warning(kind: KindName, object: KubeObject, reason: string, message: string): void {
+  warning(kind: KindName, object: KubeObject, reason: EventReason, message: string): void {
     this.#say({ kind, object }, 'Warning', reason, message);
   }
 
@@ -29,7 +30,7 @@ export class OutcomeEvents {
   #say(
     involved: { kind: KindName; object: KubeObject },
     type: 'Normal' | 'Warning',
-    reason: string,
+    reason: EventReason,
     message: string,
   ): void {
     const uid = uidOf(involved.object);

@@ -8,6 +8,7 @@ import type { Metrics } from '../../model/metrics.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { DriverCalls } from '../driver-calls.ts';
+import type { EventReason } from '../../claims/event-reasons.ts';
 import type { EventSink } from '../../kube/event-recorder.ts';
 import { buildCapacity, capacityNameOf, type CapacityScope, type Room } from './capacity-object.ts';
 import { CapacityObjects } from './capacity-objects.ts';
@@ -39,7 +40,7 @@ export interface CapacityPublisherOptions {
   readonly classes: () => Iterable<StorageClass>;
   /** unset: a driver of other people */
   readonly ledger?: Pick<VolumeLedger, 'onSpaceChanged' | 'poolTroubles'> | undefined;
-  readonly events: EventSink;
+  readonly events: EventSink<EventReason>;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;

@@ -1,14 +1,15 @@
 import type { Node } from '../../kube/objects.ts';
 import type { PoolTrouble } from '../../model/volume-ledger.ts';
+import type { EventReason } from '../../claims/event-reasons.ts';
 import type { EventSink } from '../../kube/event-recorder.ts';
 
 /** Tells on the Node which of its pools are missing and which are back, once a change. */
 export class PoolEvents {
-  readonly #sink: EventSink;
+  readonly #sink: EventSink<EventReason>;
   /** pool → what was told of it */
   readonly #told = new Map<string, PoolTrouble>();
 
-  constructor(sink: EventSink) {
+  constructor(sink: EventSink<EventReason>) {
     this.#sink = sink;
   }
 

@@ -1,3 +1,4 @@
+import type { EventReason } from '../../claims/event-reasons.ts';
 import type { EventSink } from '../../kube/event-recorder.ts';
 import type { PersistentVolumeClaim } from '../../kube/objects.ts';
 import { claimRefOf, logFacts, uidOf } from '../../claims/claim-facts.ts';
@@ -28,7 +29,7 @@ export interface ConditionLoopOptions {
   readonly source: ConditionSource;
   readonly watches: Pick<ClusterView, 'volumesOfHandle' | 'claim'>;
   readonly own: OwnSide;
-  readonly recorder: EventSink;
+  readonly recorder: EventSink<EventReason>;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;

@@ -1,3 +1,4 @@
+import type { EventReason } from '../../claims/event-reasons.ts';
 import type { KubeApi } from '../../kube/kube-api.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
@@ -183,7 +184,7 @@ export class ExpansionReconciler {
       ? patches.nodePendingPatch(now, clock.nowMs())
       : patches.finishedPatch(now, capacityBytes, clock.nowMs());
     const claim = await this.#writes.claimStatus(now, patch, signal);
-    const [reason, text] = nodeExpansionRequired
+    const [reason, text]: [EventReason, string] = nodeExpansionRequired
       ? ['FileSystemResizeRequired', 'Require file system resize of volume on node']
       : ['VolumeResizeSuccessful', 'Resize volume succeeded'];
     events.normal('PersistentVolumeClaim', claim, reason, text);

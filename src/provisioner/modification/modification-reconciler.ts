@@ -1,3 +1,4 @@
+import type { EventReason } from '../../claims/event-reasons.ts';
 import type { KubeApi } from '../../kube/kube-api.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
@@ -146,7 +147,7 @@ export class ModificationReconciler {
       patches.finishedPatch(claimNow, name, clock.nowMs()),
       signal,
     );
-    const [reason, text] = isReturn
+    const [reason, text]: [EventReason, string] = isReturn
       ? ['VolumeModifyCanceled', 'Cancelled modify.']
       : [
           'VolumeModifySuccessful',

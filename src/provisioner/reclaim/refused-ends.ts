@@ -1,3 +1,4 @@
+import type { EventReason } from '../../claims/event-reasons.ts';
 import { backOffMs } from '../../kube/back-off.ts';
 import type { PersistentVolume } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
@@ -24,7 +25,7 @@ const patienceMs = 30_000;
 
 export interface RefusalWords {
   /** reason of the Warning event */
-  readonly event: string;
+  readonly event: EventReason;
   /** counter of failures, by class */
   readonly metric: string;
   /** for the log: what could not be done */

@@ -1,3 +1,4 @@
+import type { EventReason } from '../../claims/event-reasons.ts';
 import { ApiError, isConflict, isNotFound } from '../../kube/api-error.ts';
 import { backOffMs } from '../../kube/back-off.ts';
 import type { VolumeSnapshotContent } from '../../kube/objects.ts';
@@ -243,7 +244,7 @@ export class ContentReconciler {
   async #failed(content: VolumeSnapshotContent, text: string, signal: AbortSignal): Promise<Outcome> {
     const { events, writes } = this.#options;
     const isFirst = content.spec.source.volumeHandle !== undefined && handleOf(content) === '';
-    const [reason, message] = isFirst
+    const [reason, message]: [EventReason, string] = isFirst
       ? ['SnapshotCreationFailed', `Failed to create snapshot: ${text}`]
       : ['SnapshotContentCheckandUpdateFailed', `Failed to check and update snapshot content: ${text}`];
     events.warning('VolumeSnapshotContent', content, reason, message);

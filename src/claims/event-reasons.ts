@@ -1,0 +1,55 @@
+/** The reasons of all Events that Loam writes, by the kind that they stand on. Those of upstream's sidecars keep upstream's names. */
+const reasonsByKind = {
+  PersistentVolumeClaim: [
+    'Provisioning',
+    'ProvisioningSucceeded',
+    'ProvisioningFailed',
+    'ProvisioningCopies',
+    'ProvisioningUndone',
+    'NodeUnselected',
+    'Resizing',
+    'VolumeResizeSuccessful',
+    'FileSystemResizeRequired',
+    'VolumeResizeFailed',
+    'VolumeModify',
+    'VolumeModifySuccessful',
+    'VolumeModifyFailed',
+    'VolumeModifyCanceled',
+    'VolumeConditionAbnormal',
+    'VolumeConditionNormal',
+    'VolumeAdopted',
+    'AdoptionMisfit',
+    'AdoptionAmbiguous',
+    'AdoptionFailed',
+    'DataSourceIgnored',
+    'RecreatedEmpty',
+  ],
+  PersistentVolume: [
+    'VolumeRetained',
+    'RetentionEnded',
+    'VolumeRecycled',
+    'RecycleAdopted',
+    'VolumeFailedDelete',
+    'VolumeFailedRecycle',
+    'VolumeEmptied',
+    'VolumeLost',
+    'DiscoveredVolumeMissing',
+    'PoolMissing',
+    'NodeLost',
+    'NodeLossNotAllowed',
+    'InvalidNodeLossPolicy',
+    'VolumeLetGo',
+  ],
+  VolumeSnapshotContent: [
+    'SnapshotCreationFailed',
+    'SnapshotContentCheckandUpdateFailed',
+    'SnapshotDeleteError',
+    'SnapshotElsewhere',
+    'SnapshotSourceMissing',
+  ],
+  Node: ['PoolUnavailable', 'PoolAvailable'],
+} as const;
+
+export const eventReasons = Object.values(reasonsByKind).flat();
+
+export type EventReason = (typeof eventReasons)[number];
