@@ -1,30 +1,10 @@
 import type { Labels, Metrics } from '../model/metrics.ts';
+import { metricHelp } from './metric-help.ts';
 
 /** Upper bounds in seconds, as csi-lib-utils has them: dashboards for the sidecars keep working. */
 const operationBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600];
 /** Finer ones for what takes milliseconds here. */
 const quickBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60];
-
-const described: Record<string, string> = {
-  csi_sidecar_operations_seconds: 'Calls to the CSI driver by the built-in loops',
-  csi_plugin_operations_seconds: 'CSI calls served',
-  controller_persistentvolumeclaim_provision_total: 'Claims provisioned',
-  controller_persistentvolumeclaim_provision_failed_total: 'Failed attempts to provision a claim',
-  controller_persistentvolumeclaim_provision_duration_seconds: 'Time from taking up a claim to its PV',
-  controller_persistentvolume_delete_total: 'PVs reclaimed',
-  controller_persistentvolume_delete_failed_total: 'Failed attempts to reclaim a PV',
-  controller_persistentvolume_delete_duration_seconds: 'Time to reclaim a PV',
-  loam_volume_recycle_total: 'Volumes emptied and offered to the next claim',
-  loam_volume_recycle_failed_total: 'Failed attempts to recycle a volume',
-  loam_volume_recycle_duration_seconds: 'Time to recycle a volume',
-  loam_retained_volumes: 'Released volumes that are left as they are for a while',
-  loam_retained_bytes: 'Bytes that those may hold',
-  loam_retentions_ended_early_total: 'Retained volumes that had to make room',
-  csistoragecapacities_desired_goal: 'Classes whose room this node is to publish',
-  csistoragecapacities_desired_current: 'Classes whose published room is right',
-  csistoragecapacities_obsolete: 'Published objects whose class is gone',
-  loam_capacity_published_bytes: 'Largest volume of a class that this node says it can make',
-};
 
 interface Histogram {
   readonly bounds: readonly number[];
@@ -75,7 +55,7 @@ export class MetricsRegistry implements Metrics {
     for (const collect of this.#collectors) collect();
     const lines: string[] = [];
     for (const [name, { kind, series }] of [...this.#families].toSorted(([a], [b]) => a.localeCompare(b))) {
-      lines.push(`# HELP ${name} ${described[name] ?? name.replaceAll('_', ' ')}`, `# TYPE ${name} ${kind}`);
+      lines.push(`# HELP ${name} ${metricHelp[name] ?? name.replaceAll('_', ' ')}`, `# TYPE ${name} ${kind}`);
       for (const [labels, value] of series) {
         if (typeof value === 'number') lines.push(`${name}${braced(labels)} ${value}`);
         else lines.push(...histogramLines(name, labels, value));

@@ -13,6 +13,7 @@ import { operatorPorts } from './operator-ports.ts';
 import { serveOperatorSocket } from './serve-operator.ts';
 import type { InlineSettings } from '../volumes/inline/inline-environment.ts';
 import type { Closers } from './closers.ts';
+import { tellAccounts } from './pool-metrics.ts';
 import { runProcess } from './run-process.ts';
 import type { Measure } from './start-placement.ts';
 import { version } from './version.ts';
@@ -38,6 +39,7 @@ export async function runNode(config: Config, signal: AbortSignal, beside?: Besi
     checks.push(starting);
     const stack = await startVolumeStack({ ...config, inline: inlineOf(config) }, version, context);
     closers.add('volumes', () => stack.stop());
+    metrics.onCollect(() => tellAccounts(stack.pools, metrics));
     checks.push(
       checkPools({
         isAnyOpen: () => stack.controller.isReady(),

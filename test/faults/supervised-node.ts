@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { LoamProcess } from '../support/loam-process.ts';
 import { type InterposerPlan, type Moment, parseSteps, planVariable, type Step } from './interposer/plan.ts';
@@ -35,6 +36,7 @@ export class SupervisedNode implements AsyncDisposable {
   #lives = 0;
   #process: LoamProcess | undefined;
   #isStopping = false;
+  #power: Promise<void> | undefined;
   #failure: Error | undefined;
   #running: Promise<void> = Promise.resolve();
 
@@ -63,6 +65,15 @@ export class SupervisedNode implements AsyncDisposable {
     return (await this.#process?.status().catch(() => undefined))?.ok === true;
   }
 
+  /** What the pools' room went to, as the present life counts. */
+  async account(): Promise<string> {
+    const text = (await this.#process?.metrics()) ?? '';
+    return text
+      .split('\n')
+      .filter((line) => line.startsWith('loam_pool_') && !line.endsWith(' 0'))
+      .join('\n');
+  }
+
   /** What the n-th life did, from 0. */
   stepsOf(life: number): readonly Step[] {
     try {
@@ -76,6 +87,22 @@ export class SupervisedNode implements AsyncDisposable {
   async kill(): Promise<void> {
     await this.#process?.kill();
   }
+
+  /** The machine goes down, and does not come back before `powerOn`. */
+  async powerOff(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#power = promise;
+    this.powerOn = () => {
+      this.#power = undefined;
+      resolve();
+    };
+    while (this.#process !== undefined) {
+      await this.#process.kill();
+      await sleep(10);
+    }
+  }
+
+  powerOn: () => void = () => {};
 
   /** No life is ended by the interposer any more. */
   spare(): void {
@@ -111,6 +138,7 @@ export class SupervisedNode implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isStopping = true;
+    this.powerOn();
     await this.#process?.kill();
     await this.#running;
   }
@@ -118,9 +146,10 @@ export class SupervisedNode implements AsyncDisposable {
   async #supervise(): Promise<void> {
     try {
       while (!this.#isStopping) {
+        await this.#power;
         this.#process = await this.#live(this.#kills.shift());
         // told to stop while it started
-        if (this.#isStopping) await this.#process?.kill();
+        if (this.#isStopping || this.#power !== undefined) await this.#process?.kill();
         await this.#process?.exited;
         this.#process = undefined;
         if (!this.#isStopping) this.deaths += 1;
@@ -142,7 +171,7 @@ export class SupervisedNode implements AsyncDisposable {
     try {
       return await LoamProcess.start({
         folder,
-        pools: [`p=${poolPath}`],
+        pools: [`p=${poolPath},discover=found:16Mi`],
         kubeconfigPath,
         until: 'served',
         timeoutMs: 120_000,
@@ -152,7 +181,7 @@ export class SupervisedNode implements AsyncDisposable {
           PATH: `${commandsPath}:${process.env['PATH'] ?? ''}`,
           NODE_COMPILE_CACHE: cachePath,
         },
-        flags: [`--driver-name=${driverName}`, '--scrub-rate=0', '--remove-rate=0'],
+        flags: [`--driver-name=${driverName}`, '--scrub-rate=0', '--remove-rate=0', '--inline-max-size=64Mi'],
       });
     } catch (error) {
       if (error instanceof Error && error.message.includes('ended before it was ready')) return undefined;
