@@ -51,7 +51,15 @@ export async function eraseTree(
   name: string,
   options: EraseOptions,
 ): Promise<EraseReport> {
-  checkedComponent(name);
+  return erase(parent, checkedComponent(name), options);
+}
+
+/** The same of everything in an open directory. @throws StorageError as `eraseTree` */
+export async function eraseDirectory(directory: Directory, options: EraseOptions): Promise<EraseReport> {
+  return erase(directory, '.', options);
+}
+
+async function erase(parent: Directory, name: string, options: EraseOptions): Promise<EraseReport> {
   if (options.method !== 'discard' && (await statFileSystem(descriptorPath(parent.fd))).isCopyOnWrite) {
     throw new StorageError(
       'cannot-erase',

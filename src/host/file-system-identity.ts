@@ -27,6 +27,11 @@ export async function fileSystemIdentity(directory: Directory): Promise<FileSyst
   const mountId = mountIdOf(directory.fd);
   const mount = (await readMounts()).find(({ id }) => id === mountId);
   if (mount === undefined) return undefined;
+  return identityOfMount(mount);
+}
+
+/** Of what is mounted somewhere. */
+export async function identityOfMount(mount: Mount): Promise<FileSystemIdentity> {
   const { fsType: type } = mount;
   const uuid = await uuidOf(mount).catch(() => undefined);
   return { type, ...(uuid === undefined ? {} : { uuid }) };

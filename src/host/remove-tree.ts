@@ -37,6 +37,24 @@ export async function removeTree(
   return { files: remover.files };
 }
 
+/**
+ * Removes everything in an open directory, which itself stays, as do the names at its top that are to be kept with what is in them.
+ *
+ * @throws StorageError as `removeTree`
+ */
+export async function emptyDirectory(
+  directory: Directory,
+  { keep = [], ...options }: RemoveOptions,
+): Promise<{ readonly files: number }> {
+  const remover = new Remover(options);
+  // with something to keep the top stays, and nothing in it has this name
+  const walk = new TreeWalk(remover, { ...options, keep: [...keep, self], maximumListed });
+  await walk.walk(directory, self);
+  return { files: remover.files };
+}
+
+const self = '.';
+
 class Remover implements TreeVisitor {
   files = 0;
   readonly #options: RemoveOptions;
