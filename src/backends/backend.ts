@@ -1,5 +1,8 @@
 import type { BackendName, Consistency, FsType, VolumeSpec } from '../model/volume.ts';
+import type { Pace } from '../host/pace.ts';
+import type { ScrubMethod } from '../model/class-parameters.ts';
 import type { CallContext, VolumeCondition } from '../model/csi-driver.ts';
+import type { Log } from '../model/log.ts';
 import type { UsageEntry } from '../model/node-driver.ts';
 
 /**
@@ -60,6 +63,15 @@ export interface CopyWish {
   readonly onProgress?: (copiedBytes: bigint) => void;
 }
 
+/** How data that lies elsewhere than in its volume's directory is to be destroyed. */
+export interface DestroyWish {
+  /** unset: it is removed and not overwritten */
+  readonly scrub?: ScrubMethod;
+  readonly pace: Pace;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
 /**
  * How volumes of one kind are made, attached and measured. `volumes/` owns names, records, locks, accounting and the trash;
  * a backend only knows the bytes of one volume. Every verb can be repeated after a crash at any line of itself.
@@ -103,6 +115,17 @@ export interface Backend {
 
   /** Lets go of what outlives an unstage by a crash: a loop device without a mount. Never touches a mount. */
   release(place: VolumePlace, spec: VolumeSpec, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Of a volume whose data lies elsewhere than in its directory: makes sure that it is there, before it is destroyed.
+   * @throws StorageError 'pool-unavailable' where it is not
+   */
+  requireData?(place: VolumePlace, spec: VolumeSpec): Promise<void>;
+  /**
+   * Of the same: destroys all of it, for good once this resolves. `place` may lie in the trash already. A repeat goes on.
+   * @throws StorageError as `requireData`; 'cannot-erase' | 'in-use' | 'host-failure'; the signal's reason
+   */
+  destroyElsewhere?(place: VolumePlace, spec: VolumeSpec, wish: DestroyWish): Promise<void>;
 
   /** Size and use, quickly: never walks a tree. */
   usage(place: VolumePlace, spec: VolumeSpec, volumePath: string): Promise<readonly UsageEntry[]>;
@@ -168,3 +191,7 @@ export interface Backend {
 /** Names below a volume's directory. */
 export const dataName = 'data';
 export const imageName = 'image';
+/** An empty file: the data is what is mounted in the pool's discovery folder. Without it there is none to destroy. */
+export const diskMarkName = 'disk';
+/** Folder of a pool that people put into it, or mount in it, what is to become a volume by itself. */
+export const discoveryName = 'discovery';

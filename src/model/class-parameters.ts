@@ -1,7 +1,7 @@
 import { parseDurationMs } from './duration.ts';
 import { messageOf, StorageError } from './errors.ts';
 import { parseNodeLoss } from './node-loss.ts';
-import { backendNames, type BackendName, type FsType } from './volume.ts';
+import { madeBackends, type BackendName, type FsType } from './volume.ts';
 
 /**
  * The parameters of a StorageClass, parsed. Every one is optional; an unknown key is refused, because a typo
@@ -52,7 +52,7 @@ export const metadataKeys = {
 } as const;
 
 const parsers: Record<string, (text: string) => Partial<ClassParameters>> = {
-  backend: (text) => ({ backend: oneOf('backend', text, ['auto', ...backendNames]) }),
+  backend: (text) => ({ backend: backendOf(text) }),
   pool: (text) => ({ pool: nonEmpty('pool', text) }),
   provisioning: (text) => ({ provisioning: oneOf('provisioning', text, ['thin', 'thick']) }),
   limit: (text) => ({ limit: oneOf('limit', text, ['enforced', 'advisory']) }),
@@ -135,6 +135,14 @@ function oneOf<const T extends string>(key: string, text: string, allowed: reado
     throw invalid(`class parameter ${key} is ${JSON.stringify(text)}; it can be ${allowed.join(', ')}`);
   }
   return found;
+}
+
+function backendOf(text: string): ClassParameters['backend'] {
+  if (text !== 'disk') return oneOf('backend', text, ['auto', ...madeBackends]);
+  throw invalid(
+    'class parameter backend is "disk", which nobody can ask for: mount disks in the discovery folder of a pool that has discover= for this class, and leave backend out; otherwise it can be ' +
+      ['auto', ...madeBackends].join(', '),
+  );
 }
 
 function nonEmpty(key: string, text: string): string {

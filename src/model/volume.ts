@@ -2,8 +2,10 @@ import type { AccessMode } from './access-mode.ts';
 import type { VolumeId } from './volume-id.ts';
 
 export type FsType = 'ext4' | 'xfs' | 'btrfs';
-/** Every kind of volume, in the order in which messages name them. */
-export const backendNames = ['directory', 'loopback', 'btrfs'] as const;
+/** Every kind of volume that can be made, in the order in which messages name them. */
+export const madeBackends = ['directory', 'loopback', 'btrfs'] as const;
+/** And those that are only ever found: a disk that somebody has mounted in a discovery folder. */
+export const backendNames = [...madeBackends, 'disk'] as const;
 export type BackendName = (typeof backendNames)[number];
 
 /** How a workload means to use a volume (CSI VolumeCapability). */
@@ -52,6 +54,17 @@ export interface VolumeSpec {
   readonly mode?: number;
   readonly uid?: number;
   readonly gid?: number;
+  /** set for backend `disk`, and only then */
+  readonly disk?: DiskPlace;
+}
+
+/** Which disk a volume of backend `disk` is, and where it is to be mounted. */
+export interface DiskPlace {
+  /** name of its mount point in the discovery folder of the pool */
+  readonly entry: string;
+  /** of its file system, as mountinfo says it */
+  readonly type: string;
+  readonly uuid: string;
 }
 
 /** Where a new volume's first data comes from (CSI VolumeContentSource). */

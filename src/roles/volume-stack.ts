@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Backend } from '../backends/backend.ts';
 import { BtrfsBackend } from '../backends/btrfs/backend.ts';
 import { DirectoryBackend } from '../backends/directory/backend.ts';
+import { DiskBackend } from '../backends/disk/backend.ts';
 import { LoopbackBackend } from '../backends/loopback/backend.ts';
 import type { Config } from '../config/config.ts';
 import { createPace } from '../host/pace.ts';
@@ -56,6 +57,8 @@ type StackConfig = Pick<
 > & {
   /** unset: no pod gets an inline volume */
   readonly inline?: InlineSettings;
+  /** how often a pool that is not there is looked for by itself; 15 s */
+  readonly poolRetryMs?: number;
 };
 
 /**
@@ -77,6 +80,7 @@ export async function startVolumeStack(
       quotaPaths: config.pools.filter(({ tenants }) => tenants === 'trusted').map(({ path }) => path),
     }),
     new DirectoryBackend({ poolPaths }),
+    new DiskBackend({ poolPaths }),
   ];
   const publications = await Publications.load(config.runDir, log);
   const pace = createPace({
@@ -98,6 +102,7 @@ export async function startVolumeStack(
     isStaged,
     spaceChanged,
     keepsReserve: true,
+    ...(config.poolRetryMs === undefined ? {} : { poolRetryMs: config.poolRetryMs }),
   });
   const topology = nodeSegments(labelValueOf(config.nodeName));
   const copies = new CopyJobs(clock);

@@ -1,6 +1,7 @@
 import type { ScrubMethod } from '../../model/class-parameters.ts';
 import { isSnapshotId, type EntryId } from '../../model/snapshot-id.ts';
 import type { VolumeSpec } from '../../model/volume.ts';
+import { promisedTo } from '../space/promised.ts';
 import { parseRecord, recordName } from './record.ts';
 import { parseSnapshotRecord, snapshotRecordName } from './snapshot-record.ts';
 
@@ -34,6 +35,6 @@ export function parseDoomed(id: EntryId, text: string, path: string): DoomedReco
   // one to be archived comes here only where that was asked for by name, or was half made
   const method = onDelete === 'archive' ? 'delete' : onDelete;
   // the old data of a recycled volume: the volume itself is still promised its size, once
-  const promisedBytes = state === 'recycling' ? 0n : spec.sizeBytes;
+  const promisedBytes = state === 'recycling' ? 0n : promisedTo(spec);
   return { spec, onDelete: method, scrub, promisedBytes, isCopy: source !== undefined };
 }

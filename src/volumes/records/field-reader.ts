@@ -2,6 +2,9 @@ import { StorageError } from '../../model/errors.ts';
 import { maxInt64 } from '../../model/quantity.ts';
 import { isVolumeId, type VolumeId } from '../../model/volume-id.ts';
 
+// oxlint-disable-next-line no-control-regex -- these are what is refused
+const plainName = /^[^./\u0000-\u001f\u007f\ufffd][^/\u0000-\u001f\u007f\ufffd]*$/;
+
 /**
  * Reads typed fields out of a JSON file of ours. Unknown fields are passed over, so that an older version can read
  * what a newer one wrote; a missing or misshapen one is damage.
@@ -52,6 +55,13 @@ export class FieldReader {
   text(name: string): string {
     const value = this.#get(name);
     if (typeof value !== 'string' || value === '') throw this.#broken(name, 'a text');
+    return value;
+  }
+
+  /** One path component that is not hidden, for people to read. */
+  plainName(name: string): string {
+    const value = this.text(name);
+    if (!plainName.test(value) || Buffer.byteLength(value) > 255) throw this.#broken(name, 'one plain name');
     return value;
   }
 

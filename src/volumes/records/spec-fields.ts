@@ -1,5 +1,5 @@
 import { fsTypes } from '../../model/class-parameters.ts';
-import { backendNames, type ClaimRef, type VolumeSpec } from '../../model/volume.ts';
+import { backendNames, type ClaimRef, type DiskPlace, type VolumeSpec } from '../../model/volume.ts';
 import type { FieldReader } from './field-reader.ts';
 
 /** A volume's shape as a record's file has it: bytes as decimal text, the mode as octal text. */
@@ -17,9 +17,10 @@ export function readSpec(fields: FieldReader): VolumeSpec {
   const mode = fields.optionalOctal('mode');
   const uid = fields.optionalNumber('uid');
   const gid = fields.optionalNumber('gid');
+  const backend = fields.oneOf('backend', backendNames);
   return {
     id: fields.volumeId('id'),
-    backend: fields.oneOf('backend', backendNames),
+    backend,
     accessType: fields.oneOf('accessType', ['mount', 'block']),
     sizeBytes: fields.bytes('sizeBytes'),
     ...(fsType === undefined ? {} : { fsType }),
@@ -28,7 +29,12 @@ export function readSpec(fields: FieldReader): VolumeSpec {
     ...(mode === undefined ? {} : { mode }),
     ...(uid === undefined ? {} : { uid }),
     ...(gid === undefined ? {} : { gid }),
+    ...(backend === 'disk' ? { disk: readDisk(fields.object('disk')) } : {}),
   };
+}
+
+function readDisk(fields: FieldReader): DiskPlace {
+  return { entry: fields.plainName('entry'), type: fields.text('type'), uuid: fields.text('uuid') };
 }
 
 /** The claim that a record names, if it does. @throws StorageError 'data-loss' as the reader */

@@ -70,6 +70,7 @@ describe('the parameters of a class', () => {
     [{ limits: 'advisory' }, /unknown class parameter "limits"; known are backend, pool/],
     [{ __proto__x: '' }, /unknown class parameter/],
     [{ constructor: 'x' }, /unknown class parameter "constructor"/],
+    [{ backend: 'disk' }, /mount disks in the discovery folder/],
     [{ backend: 'zfs' }, /backend is "zfs"; it can be auto, directory, loopback/],
     [{ 'csi.storage.k8s.io/fstype': 'ntfs' }, /fstype is "ntfs"; it can be ext4, xfs, btrfs/],
     [{ mode: '9' }, /mode is "9"; it takes octal bits/],

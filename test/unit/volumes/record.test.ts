@@ -36,6 +36,19 @@ describe('a record', () => {
     expect(parseRecord(formatRecord(record), 'x')).toEqual(record);
   });
 
+  test('of a mounted disk says which it is and where, and is damaged where that is no plain name', () => {
+    const disk = { entry: 'sdb', type: 'xfs', uuid: '0f6e' };
+    const { fsType: _, ...spec } = record.spec;
+    const ofDisk: VolumeRecord = { ...record, spec: { ...spec, backend: 'disk', disk } };
+    expect(parseRecord(formatRecord(ofDisk), 'x')).toEqual(ofDisk);
+    for (const entry of ['..', '.hidden', 'a/b', '/etc', '', 'a\n', 'x'.repeat(256)]) {
+      const text = formatRecord({ ...ofDisk, spec: { ...ofDisk.spec, disk: { ...disk, entry } } });
+      expect(() => parseRecord(text, '/pool/x')).toThrow(/\/pool\/x.*entry/);
+    }
+    const { disk: _disk, ...without } = ofDisk.spec;
+    expect(() => parseRecord(formatRecord({ ...ofDisk, spec: without }), '/pool/x')).toThrow(/disk/);
+  });
+
   test('keeps the pod of an inline volume', () => {
     const owner = { namespace: 'team', name: 'web-0', uid: 'u-2', targetPath: '/kubelet/pods/u-2/mount' };
     const inline = { ...record, inline: owner };
