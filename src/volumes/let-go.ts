@@ -7,7 +7,7 @@ import { backendOf, type VolumeEnvironment } from './volume-environment.ts';
 /**
  * Makes sure that nobody uses a volume, and lets go of what outlived its users. Its lock is the caller's to hold.
  *
- * @throws StorageError 'in-use'
+ * @throws StorageError 'in-use' | 'pool-unavailable' where a disk is not mounted: what cannot be seen is not destroyed
  */
 export async function letGo(
   environment: VolumeEnvironment,
@@ -17,7 +17,9 @@ export async function letGo(
   const { spec } = record;
   const users = await usersOfVolume(environment, { pool, record }, call);
   if (users.length > 0) throw inUse(spec.id, users);
-  await backendOf(environment, spec.backend).release(pool.place(spec.id), spec, call.signal);
+  const backend = backendOf(environment, spec.backend);
+  await backend.requireData?.(pool.place(spec.id), spec);
+  await backend.release(pool.place(spec.id), spec, call.signal);
 }
 
 function inUse(volumeId: string, users: readonly string[]): StorageError {

@@ -2,6 +2,7 @@ import type { CallContext, ModifyVolumeRequest } from '../model/csi-driver.ts';
 import { StorageError } from '../model/errors.ts';
 import { parseMutableParameters, withChanges, type MutableParameters } from '../model/mutable-parameters.ts';
 import type { VolumeSpec } from '../model/volume.ts';
+import { refuseArchive } from './archive/archive-volume.ts';
 import { chooseBackend } from './choose-backend.ts';
 import type { LocatedVolume } from './locate-volume.ts';
 import { requireVolumeId } from './published/node-environment.ts';
@@ -68,6 +69,11 @@ function isChanged(record: VolumeRecord, to: Modified): boolean {
 function refuse({ pool, record }: LocatedVolume, to: Modified): void {
   const { spec } = record;
   const present = presentOf(record);
+  if (spec.disk !== undefined) {
+    // its limit is refused where it would be changed
+    refuseArchive(spec, to.onDelete);
+    return;
+  }
   const isErasedAnew =
     to.onDelete === 'scrub' && (present.onDelete !== 'scrub' || present.scrub !== to.scrub);
   const wish = {

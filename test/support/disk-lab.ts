@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { BtrfsBackend } from '../../src/backends/btrfs/backend.ts';
 import { DirectoryBackend } from '../../src/backends/directory/backend.ts';
+import { DiskBackend } from '../../src/backends/disk/backend.ts';
 import { LoopbackBackend } from '../../src/backends/loopback/backend.ts';
 import { attachedDevices, type LoopDevice } from '../../src/host/loop-devices.ts';
 import type { PoolConfig } from '../../src/config/config.ts';
@@ -54,6 +55,7 @@ export class DiskLab implements AsyncDisposable {
         new LoopbackBackend({ poolPaths: [path] }),
         new BtrfsBackend({ poolPaths: [path] }),
         new DirectoryBackend({ poolPaths: [path] }),
+        new DiskBackend({ poolPaths: [path] }),
       ],
       realMounts: true,
       ...options,

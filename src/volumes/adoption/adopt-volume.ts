@@ -9,6 +9,7 @@ import type { VolumeRecord } from '../records/record.ts';
 import { callError, type VolumeEnvironment } from '../volume-environment.ts';
 import { findInArchive, takeFromArchive } from './take-from-archive.ts';
 import { describeAdopted } from './describe-adopted.ts';
+import { notHere } from '../not-here.ts';
 
 /** Whose a volume is to be from now on; what is not said stays as the record has it. */
 export interface NewOwner {
@@ -97,12 +98,5 @@ function differs(before: VolumeRecord, after: VolumeRecord): boolean {
     before.claim?.namespace !== after.claim?.namespace ||
     before.claim?.name !== after.claim?.name ||
     before.claim?.uid !== after.claim?.uid
-  );
-}
-
-function notHere(volumeId: string): StorageError {
-  return new StorageError(
-    'volume-not-found',
-    `volume ${volumeId} is not on this node; loam volumes lists what is`,
   );
 }

@@ -1,4 +1,5 @@
 import { isAbsolute, normalize } from 'node:path';
+import { discoveryName } from '../../backends/backend.ts';
 import { usersOfDirectory } from '../../backends/users-of-directory.ts';
 import type { Directory } from '../../host/directory.ts';
 import { deviceOf, entryFacts, type EntryFacts } from '../../host/entry-facts.ts';
@@ -8,7 +9,7 @@ import { StorageError } from '../../model/errors.ts';
 import type { Pools } from '../pools/open-pools.ts';
 import type { Pool } from '../pools/pool.ts';
 import { markerName } from '../pools/pool-marker.ts';
-import { discoveryName, isOwnName } from './own-folders.ts';
+import { isOwnName } from './own-folders.ts';
 
 /** Where something that is to be adopted lies; it may be gone already. */
 export interface Source {

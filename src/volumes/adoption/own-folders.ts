@@ -1,5 +1,3 @@
-/** Folder of a pool that people put into it what is to become a volume by itself. */
-export const discoveryName = 'discovery';
 /** Where what is being adopted lies between its old place and `volumes`. */
 export const adoptingName = '.adopting';
 

@@ -33,7 +33,8 @@ export async function withPoolCondition(
   spec: VolumeSpec,
   condition: VolumeCondition,
 ): Promise<VolumeCondition> {
-  const isCovered = spec.provisioning === 'thick' && pool.records.sharedBytes(spec.id) === 0n;
+  const isThick = spec.provisioning === 'thick' && pool.records.sharedBytes(spec.id) === 0n;
+  const isCovered = isThick || spec.disk !== undefined;
   const why = isCovered ? undefined : whyNearlyFull(await fillOf(pool, openPools));
   if (why === undefined) return condition;
   return { abnormal: true, message: condition.abnormal ? `${condition.message}; ${why}` : why };

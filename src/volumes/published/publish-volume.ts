@@ -11,7 +11,7 @@ import {
   type NodeEnvironment,
 } from './node-environment.ts';
 import type { Publication } from './publications.ts';
-import { canBeOurs, refuseForeign } from './recognise-mount.ts';
+import { diskOf, isOurs, refuseForeign } from './recognise-mount.ts';
 import { tellIfReleased } from './tell-released.ts';
 import { backendOf, callError } from '../volume-environment.ts';
 
@@ -55,7 +55,7 @@ export async function publishVolume(
 
 /** The backend looks at the mount itself; this is for block volumes, and for the better message. */
 async function requireStaged(
-  { publications }: NodeEnvironment,
+  { publications, pools }: NodeEnvironment,
   volumeId: string,
   stagingPath: string,
 ): Promise<void> {
@@ -63,7 +63,8 @@ async function requireStaged(
   if (staged?.kind === 'stage' && staged.volumeId === volumeId) return;
   const mount = await publications.mountAt(stagingPath);
   // staged before the run folder was lost
-  if (staged === undefined && mount !== undefined && canBeOurs(mount, volumeId)) return;
+  const isForgotten = staged === undefined && mount !== undefined;
+  if (isForgotten && (await isOurs(mount, volumeId, diskOf(pools, volumeId)))) return;
   throw new StorageError('not-staged', `volume ${volumeId} is not staged at ${stagingPath}; stage it first`);
 }
 
@@ -101,10 +102,11 @@ async function rollBack(
   targetPath: string,
   failure: StorageError,
 ): Promise<void> {
-  const { publications, targets, log } = environment;
+  const { publications, targets, log, pools } = environment;
   try {
     const mount = await publications.mountAt(wanted.path);
-    if (mount !== undefined && canBeOurs(mount, wanted.volumeId)) {
+    const { volumeId } = wanted;
+    if (mount !== undefined && (await isOurs(mount, volumeId, diskOf(pools, volumeId)))) {
       await targets.ensureUnmounted(targetPath, AbortSignal.timeout(rollbackTimeoutMs));
       await targets.removeTarget(targetPath);
     }
@@ -135,13 +137,13 @@ export async function unpublishVolume(
   const { volumeId, targetPath } = request;
   requireVolumeId(volumeId);
   const path = await readPath(environment, 'target path', targetPath);
-  const { publications, targets } = environment;
+  const { publications, targets, pools } = environment;
   await environment.locks.runInTurn(volumeId, 'its unpublishing', call.signal, async () => {
     try {
       const mount = await publications.mountAt(path);
       const isRemembered = publications.at(path)?.volumeId === volumeId;
       if (mount !== undefined) {
-        if (!isRemembered) refuseForeign(mount, volumeId, targetPath);
+        if (!isRemembered) await refuseForeign(mount, volumeId, targetPath, diskOf(pools, volumeId));
         await targets.ensureUnmounted(targetPath, call.signal);
       }
       await targets.removeTarget(targetPath);

@@ -2,8 +2,9 @@ import { StorageError } from '../../model/errors.ts';
 import type { LocatedVolume } from '../locate-volume.ts';
 import { requireVolumeId } from './node-environment.ts';
 import { publishedPath } from './publications.ts';
-import { canBeOurs } from './recognise-mount.ts';
+import { isOurs as isOurMount } from './recognise-mount.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
+import { notHere } from '../not-here.ts';
 
 /**
  * The volume that a call about something mounted means, which has to be mounted there.
@@ -18,13 +19,12 @@ export async function requirePublished(
   requireVolumeId(volumeId);
   if (volumePath === '') throw new StorageError('invalid-argument', 'no volume path is given; name one');
   const found = pools.locate(volumeId);
-  if (found === undefined || found.record.state !== 'ready') {
-    throw new StorageError('volume-not-found', `volume ${volumeId} is not on this node`);
-  }
+  if (found === undefined || found.record.state !== 'ready') throw notHere(volumeId);
   const path = volumePath.startsWith('/') ? await publishedPath(volumePath) : volumePath;
   const mount = await publications.mountAt(path);
   const isOurs =
-    publications.at(path)?.volumeId === volumeId || (mount !== undefined && canBeOurs(mount, volumeId));
+    publications.at(path)?.volumeId === volumeId ||
+    (mount !== undefined && (await isOurMount(mount, volumeId, found.record.spec.disk)));
   if (mount === undefined || !isOurs) {
     throw new StorageError('path-not-found', `volume ${volumeId} is not published at ${volumePath}`);
   }

@@ -11,7 +11,7 @@ import {
   rollbackTimeoutMs,
   type NodeEnvironment,
 } from './node-environment.ts';
-import { canBeOurs, refuseForeign } from './recognise-mount.ts';
+import { diskOf, isOurs, refuseForeign } from './recognise-mount.ts';
 import { diskError } from '../disk-error.ts';
 import { tellIfReleased } from './tell-released.ts';
 import { backendOf, callError } from '../volume-environment.ts';
@@ -82,7 +82,7 @@ async function rollBack(
   const mount = await environment.publications.mountAt(path);
   try {
     // what was there before us stays: it is why we failed
-    if (mount === undefined || canBeOurs(mount, spec.id)) {
+    if (mount === undefined || (await isOurs(mount, spec.id, spec.disk))) {
       const signal = AbortSignal.timeout(rollbackTimeoutMs);
       await backendOf(environment, spec.backend).unstage(pool.place(spec.id), spec, stagingPath, { signal });
     }
@@ -127,7 +127,7 @@ export async function unstageVolume(
       const located = locateToLetGo(environment, volumeId, remembered?.poolUuid);
       const mount = await publications.mountAt(path);
       if (mount !== undefined && remembered?.volumeId !== volumeId)
-        refuseForeign(mount, volumeId, stagingTargetPath);
+        await refuseForeign(mount, volumeId, stagingTargetPath, diskOf(environment.pools, volumeId));
       if (located === undefined) {
         if (mount !== undefined) await environment.targets.ensureUnmounted(stagingTargetPath, call.signal);
         if (remembered?.volumeId === volumeId) await letDevicesGo(environment, volumeId, path, call);

@@ -28,6 +28,8 @@ export async function reserveGrowth(
 ): Promise<() => void> {
   const { spec } = record;
   const { to } = need;
+  // a disk has its own space, and looks itself
+  if (spec.disk !== undefined) return () => {};
   const disk = await readDisk(pool);
   // From here on nothing may wait: what was counted free must still be.
   const space = measure(pool, disk, pools.open());

@@ -1,3 +1,4 @@
+import { diskMarkName, type DestroyWish } from '../../backends/backend.ts';
 import { errorCode } from '../../host/descriptor.ts';
 import type { Directory } from '../../host/directory.ts';
 import { writeDurably } from '../../host/durable-file.ts';
@@ -5,7 +6,7 @@ import { removeFile, removeIfEmpty } from '../../host/entries.ts';
 import { eraseTree } from '../../host/erase-tree.ts';
 import type { Pace } from '../../host/pace.ts';
 import { removeTree } from '../../host/remove-tree.ts';
-import { messageOf } from '../../model/errors.ts';
+import { messageOf, StorageError } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
 import { nounOf } from '../../model/snapshot-id.ts';
 import type { ScrubMethod } from '../../model/class-parameters.ts';
@@ -23,9 +24,13 @@ export interface DestroyOptions {
   readonly signal: AbortSignal;
   readonly beforeRemove?: EntryHook | undefined;
   readonly discard?: EntryHook | undefined;
+  readonly destroyElsewhere?: DestroyElsewhere | undefined;
   /** whether a snapshot or clone in the pool may have some of its blocks too; they are left to it */
   readonly mayShare: boolean;
 }
+
+/** @throws whatever keeps it from being destroyed: it is tried again */
+export type DestroyElsewhere = (entryPath: string, record: DoomedRecord, wish: DestroyWish) => Promise<void>;
 
 type EntryHook = (entryPath: string, record: DoomedRecord | undefined, signal: AbortSignal) => Promise<void>;
 
@@ -41,6 +46,7 @@ export async function destroyEntry(trash: Directory, name: string, options: Dest
   const record = found.kind === 'read' ? found.record : undefined;
   await options.beforeRemove?.(trash.pathOf(name), record, signal);
   const method = methodOf(found);
+  await destroyDisk(trash, name, options);
   // to take it apart gives its blocks back to the file system, which is all that this method asks for
   if (method.kind === 'scrub' && method.how === 'discard')
     await options.discard?.(trash.pathOf(name), record, signal);
@@ -49,6 +55,28 @@ export async function destroyEntry(trash: Directory, name: string, options: Dest
   await removeTree(trash, name, { signal, pace, keep });
   await removeRest(trash, name, options);
   log.info({ method: method.kind }, `deleted ${nounOf(name)} removed`);
+}
+
+/** What lies elsewhere goes before the mark that says so. @throws StorageError 'data-loss' where nobody knows which disk it is */
+async function destroyDisk(trash: Directory, name: string, options: DestroyOptions): Promise<void> {
+  const { found, pace, log, signal, destroyElsewhere } = options;
+  if (found.kind === 'read' && found.record.spec.disk === undefined) return;
+  const entry = await openIfDirectory(trash, name);
+  try {
+    if (entry === undefined || !(await entry.exists(diskMarkName))) return;
+  } finally {
+    await entry?.close();
+  }
+  if (found.kind !== 'read' || destroyElsewhere === undefined) {
+    throw new StorageError(
+      'data-loss',
+      `${trash.pathOf(name)} is of a mounted disk, and its record cannot be read, so that the disk is not emptied; ` +
+        'mend the record, or empty the disk by hand and remove this folder',
+    );
+  }
+  const method = methodOf(found);
+  const scrub = method.kind === 'scrub' ? { scrub: method.how } : {};
+  await destroyElsewhere(trash.pathOf(name), found.record, { ...scrub, pace, log, signal });
 }
 
 /** The record goes last, with its directory. */

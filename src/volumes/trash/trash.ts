@@ -7,7 +7,7 @@ import { StorageError, messageOf } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
 import type { Metrics } from '../../model/metrics.ts';
 import { describeEntry, nounOf, type EntryId } from '../../model/snapshot-id.ts';
-import { destroyEntry } from './destroy-entry.ts';
+import { destroyEntry, type DestroyElsewhere } from './destroy-entry.ts';
 import { recordNameOf, type DoomedRecord } from '../records/entry-record.ts';
 import { briefPace, TakesLong } from './brief-pace.ts';
 import { politePace, type GiveWay } from './give-way.ts';
@@ -40,6 +40,8 @@ export interface TrashOptions {
     record: DoomedRecord | undefined,
     signal: AbortSignal,
   ) => Promise<void>;
+  /** destroys data of an entry that lies elsewhere than in it */
+  readonly destroyElsewhere?: DestroyElsewhere;
   /** whether there are snapshots or clones in the pool; unset: none */
   readonly hasCopies?: () => boolean;
   /** takes apart what cannot be removed file by file, once it was erased */
@@ -189,6 +191,10 @@ export class Trash {
       sinceMs,
       method: methodOf(found).kind,
       promisedBytes: found.kind === 'read' ? found.record.promisedBytes : 0n,
+      ...(found.kind === 'read' && found.record.spec.disk !== undefined
+        ? { disk: found.record.spec.disk }
+        : {}),
+      isUnreadable: found.kind === 'unreadable',
       attempts,
       ...(failure === undefined ? {} : { failure }),
     }));
@@ -230,7 +236,7 @@ export class Trash {
   }
 
   async #attempt(entry: Entry): Promise<void> {
-    const { beforeRemove, discard } = this.#options;
+    const { beforeRemove, discard, destroyElsewhere } = this.#options;
     const log = this.#logOf(entry);
     entry.attempts += 1;
     try {
@@ -244,6 +250,7 @@ export class Trash {
         log,
         signal: this.#signal,
         beforeRemove,
+        destroyElsewhere,
         discard,
         mayShare: this.#mayShare(entry),
       });

@@ -1,7 +1,7 @@
 import { link, mkdir, readdir, readFile, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { AdoptPathOptions } from '../../../src/volumes/adoption/adopt-path.ts';
+import type { AdoptPathOptions } from '../../../src/volumes/adoption/adopted-record.ts';
 import { readSource } from '../../../src/volumes/adoption/find-adoptable.ts';
 import { callFor, createRequest, GiB, type LabProcess, VolumeLab } from '../../support/volume-lab.ts';
 import { dyingAt } from './lab-volume.ts';

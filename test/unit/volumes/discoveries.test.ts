@@ -1,7 +1,7 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { callFor, GiB, VolumeLab } from '../../support/volume-lab.ts';
+import { callFor, GiB, until, VolumeLab } from '../../support/volume-lab.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {
@@ -40,5 +40,21 @@ describe("a pool's discovery folder", () => {
     expect(service.held()).toMatchObject([{ adoptedFrom: 'discovery/orders', sizeBytes: 5n * GiB }]);
     const [after] = await service.discoveries();
     expect(after?.entries).toHaveLength(2);
+  });
+
+  it('tells of a folder when anything in it was last changed, however deep', async () => {
+    const { service } = await lab.start({ pools: [lab.poolConfig('one', { discover })] });
+    const changedAtMs = async (): Promise<number> => {
+      const [found] = await service.discoveries();
+      return found?.entries.find(({ path }) => path === inFolder('orders'))?.changedAtMs ?? 0;
+    };
+    await changedAtMs();
+    await mkdir(join(inFolder('orders'), 'a', 'b'), { recursive: true });
+    await writeFile(join(inFolder('orders'), 'a', 'b', 'file'), '');
+    const before = await changedAtMs();
+    await until(async () => {
+      await writeFile(join(inFolder('orders'), 'a', 'b', 'file'), 'more');
+      return (await changedAtMs()) > before;
+    });
   });
 });

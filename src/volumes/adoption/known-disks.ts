@@ -1,0 +1,32 @@
+import type { Pools } from '../pools/open-pools.ts';
+import type { Pool } from '../pools/pool.ts';
+import type { KnownDisk } from './decide-disk.ts';
+
+/** The disks that are volumes of these pools, and those that are being emptied. */
+export function knownDisks(pools: readonly Pool[]): readonly KnownDisk[] {
+  return pools.flatMap(({ uuid: poolUuid, records, trash }) => {
+    const known: KnownDisk[] = [];
+    for (const { spec, state } of records.all()) {
+      const { disk, id: volumeId } = spec;
+      if (disk !== undefined && state !== 'creating')
+        known.push({ poolUuid, volumeId, disk, isDeleted: false });
+    }
+    for (const { id: volumeId, disk } of trash.entries())
+      if (disk !== undefined) known.push({ poolUuid, volumeId, disk, isDeleted: true });
+    return known;
+  });
+}
+
+/** Why a disk that no record names may be a volume all the same; undefined: every record was read. */
+export function whyNotAllKnown(pools: Pick<Pools, 'open' | 'unavailable'>): string | undefined {
+  const [away] = pools.unavailable();
+  if (away !== undefined)
+    return `pool ${away.name} is not there, and its records cannot be asked; mount its disk`;
+  for (const { name, records, trash } of pools.open()) {
+    const [broken] = records.allBroken();
+    const id = broken?.[0] ?? trash.entries().find(({ isUnreadable }) => isUnreadable)?.id;
+    if (id !== undefined)
+      return `the record of volume ${id} in pool ${name} cannot be read; mend it, or restore it`;
+  }
+  return undefined;
+}

@@ -1,0 +1,230 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { DiskLab } from '../support/disk-lab.ts';
+import {
+  adopt,
+  containing,
+  dyingAfter,
+  entriesOf,
+  makeDisk,
+  remove,
+  startDiscovering,
+  stuckAfter,
+} from '../support/discovering.ts';
+import { failureOf } from '../support/failure-of.ts';
+import { whyNoScratchPool } from '../support/scratch-pool.ts';
+import { callFor, until } from '../support/volume-lab.ts';
+
+const why = whyNoScratchPool('ext4') || whyNoScratchPool('xfs');
+describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
+  it('are emptied when they are deleted, of everything but lost+found, and are new volumes then', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a');
+    const process = await startDiscovering(lab);
+    const path = lab.at('discovery', 'sdb');
+    disk.mount(path);
+    const outside = join(lab.disk.basePath, 'outside');
+    mkdirSync(join(path, 'deep', 'er'), { recursive: true });
+    writeFileSync(outside, 'not of the disk');
+    writeFileSync(join(path, 'deep', 'er', 'file'), 'old');
+    writeFileSync(join(path, 'lost+found', '#12'), 'old');
+    writeFileSync(join(path, 'still'), 'old');
+    symlinkSync(outside, join(path, 'link'));
+    execFileSync('chattr', ['+i', join(path, 'still')]);
+    execFileSync('chown', ['1234:4321', path]);
+    execFileSync('chmod', ['2777', path]);
+    const { volumeId } = await adopt(process, path);
+    await remove(process, volumeId);
+    expect(readdirSync(path)).toEqual(['lost+found']);
+    expect(readdirSync(join(path, 'lost+found'))).toEqual([]);
+    expect(readFileSync(outside, 'utf8')).toBe('not of the disk');
+    const { uid, gid, mode } = statSync(path);
+    expect([uid, gid, mode & 0o7777]).toEqual([0, 0, 0o755]);
+    lab.expectEmpty(process);
+    expect(await entriesOf(process)).toMatchObject([{ path }]);
+    const again = await adopt(process, path);
+    expect(again.volumeId).not.toBe(volumeId);
+  });
+
+  it.each(['ext4', 'xfs'] as const)('of %s keep nothing that has the name of lost+found', async (fsType) => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a', fsType);
+    const process = await startDiscovering(lab);
+    const path = lab.at('discovery', 'sdb');
+    disk.mount(path);
+    execFileSync('rm', ['-rf', join(path, 'lost+found')]);
+    if (fsType === 'xfs') mkdirSync(join(path, 'lost+found', 'a tenant'), { recursive: true });
+    else writeFileSync(join(path, 'lost+found'), 'a tenant');
+    const { volumeId } = await adopt(process, path);
+    await remove(process, volumeId);
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  it('are overwritten first where their class says scrub', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a', 'ext4');
+    const process = await startDiscovering(lab);
+    const path = lab.at('discovery', 'sdb');
+    disk.mount(path);
+    writeFileSync(join(path, 'file'), 'very-secret-token'.repeat(1000));
+    const { volumeId } = await adopt(process, path, { onDelete: 'scrub' });
+    await remove(process, volumeId);
+    disk.unmount();
+    expect(readFileSync(disk.imagePath).includes('very-secret-token')).toBe(false);
+  });
+
+  it('are emptied in place for the next claim when they are recycled', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a');
+    const process = await startDiscovering(lab);
+    const path = lab.at('discovery', 'sdb');
+    disk.mount(path);
+    writeFileSync(join(path, 'file'), 'old');
+    const { volumeId } = await adopt(process, path);
+    await process.service.recycle({ volumeId }, callFor());
+    expect(readdirSync(path)).toEqual(['lost+found']);
+    expect(process.service.held()).toMatchObject([{ volumeId, isRecycling: false, used: false }]);
+    await lab.stage(process, volumeId);
+    writeFileSync(join(lab.stagingOf(volumeId), 'file'), 'next');
+    await lab.unstage(process, volumeId);
+    await process.service.recycle({ volumeId }, callFor());
+    expect(readdirSync(path)).toEqual(['lost+found']);
+  });
+
+  it('with something mounted in them are left as they are', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a');
+    const process = await startDiscovering(lab);
+    const path = lab.at('discovery', 'sdb');
+    disk.mount(path);
+    const inner = join(path, 'inner');
+    mkdirSync(inner);
+    writeFileSync(join(path, 'file'), 'kept');
+    const { volumeId } = await adopt(process, path);
+    execFileSync('mount', ['-t', 'tmpfs', 'none', inner]);
+    try {
+      expect(await failureOf(remove(process, volumeId))).toMatchObject({
+        reason: 'in-use',
+        message: containing(inner),
+      });
+      expect(readFileSync(join(path, 'file'), 'utf8')).toBe('kept');
+    } finally {
+      execFileSync('umount', [inner]);
+    }
+    await remove(process, volumeId);
+    expect(readdirSync(path)).toEqual(['lost+found']);
+  });
+
+  it('that are away when the process dies in the middle of emptying them are emptied when they are back, and not offered before', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a');
+    using other = makeDisk(lab, 'b');
+    const path = lab.at('discovery', 'sdb');
+    const stuck = stuckAfter(1);
+    const first = await startDiscovering(lab, { pace: stuck.pace });
+    disk.mount(path);
+    writeFileSync(join(path, 'file'), 'old');
+    const { volumeId } = await adopt(first, path);
+    void remove(first, volumeId).catch(() => {});
+    await until(stuck.isStuck);
+    disk.unmount('--lazy');
+    other.mount(path);
+    writeFileSync(join(path, 'file'), 'of another');
+    const next = await startDiscovering(lab);
+    await expect
+      .poll(() => next.pools.open()[0]?.trash.entries()[0]?.failure?.message)
+      .toContain('mount it there again');
+    expect(await entriesOf(next)).toMatchObject([{ path, obstacle: containing(volumeId) }]);
+    expect(readFileSync(join(path, 'file'), 'utf8')).toBe('of another');
+    other.unmount();
+    disk.mount(path);
+    expect(await entriesOf(next)).toMatchObject([{ path, obstacle: containing('being emptied') }]);
+    await next.stop();
+    const last = await startDiscovering(lab);
+    await expect.poll(() => last.pools.open()[0]?.trash.holds(volumeId), { timeout: 5000 }).toBe(false);
+    expect(readdirSync(path)).toEqual(['lost+found']);
+    expect((await entriesOf(last))[0]).not.toHaveProperty('obstacle');
+  });
+
+  it.each(['released', 'taken'] as const)(
+    'whose deletion is killed after %s are empty after a repeat',
+    async (when) => {
+      await using lab = await DiskLab.make('plain');
+      using disk = makeDisk(lab, 'a');
+      const path = lab.at('discovery', 'sdb');
+      const { reached, isDead } = dyingAfter(when);
+      const first = await startDiscovering(lab, { reached, pace: stuckAfter(0).pace });
+      disk.mount(path);
+      writeFileSync(join(path, 'file'), 'old');
+      const { volumeId } = await adopt(first, path);
+      void remove(first, volumeId).catch(() => {});
+      await until(isDead);
+      const next = await startDiscovering(lab);
+      await remove(next, volumeId);
+      expect(readdirSync(path)).toEqual(['lost+found']);
+      lab.expectEmpty(next);
+    },
+  );
+
+  it.each(['recycling', 'gathered', 'emptied', 'remade', 'renewed'] as const)(
+    'whose recycling is killed after %s are empty after a repeat',
+    async (when) => {
+      await using lab = await DiskLab.make('plain');
+      using disk = makeDisk(lab, 'a');
+      const path = lab.at('discovery', 'sdb');
+      const { reached, isDead } = dyingAfter(when);
+      const first = await startDiscovering(lab, { reached });
+      disk.mount(path);
+      writeFileSync(join(path, 'file'), 'old');
+      const { volumeId } = await adopt(first, path);
+      void first.service.recycle({ volumeId }, callFor()).catch(() => {});
+      await until(isDead);
+      const next = await startDiscovering(lab);
+      await next.service.recycle({ volumeId }, callFor());
+      expect(readdirSync(path)).toEqual(['lost+found']);
+      expect(next.service.held()).toMatchObject([{ volumeId, isRecycling: false }]);
+      await lab.stage(next, volumeId);
+      await lab.unstage(next, volumeId);
+    },
+  );
+
+  it('whose record is damaged keep what is on them, and nothing is taken that could be theirs', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a');
+    using other = makeDisk(lab, 'b');
+    const path = lab.at('discovery', 'sdb');
+    const stuck = stuckAfter(0);
+    const first = await startDiscovering(lab, { pace: stuck.pace });
+    disk.mount(path);
+    other.mount(lab.at('discovery', 'sdc'));
+    writeFileSync(join(path, 'file'), 'precious');
+    const { volumeId } = await adopt(first, path);
+    await first.stop();
+
+    const record = readFileSync(lab.at('volumes', volumeId, 'volume.json'));
+    writeFileSync(lab.at('volumes', volumeId, 'volume.json'), 'garbage');
+    const second = await startDiscovering(lab, { pace: stuck.pace });
+    const obstacle = containing(`record of volume ${volumeId}`);
+    expect(await entriesOf(second)).toMatchObject([{ obstacle }, { obstacle }]);
+    expect(await failureOf(adopt(second, path))).toMatchObject({ message: obstacle });
+    writeFileSync(lab.at('volumes', volumeId, 'volume.json'), record);
+    await second.stop();
+
+    const third = await startDiscovering(lab, { pace: stuck.pace });
+    void remove(third, volumeId).catch(() => {});
+    await until(stuck.isStuck);
+    await third.stop();
+    const [entry = ''] = readdirSync(lab.at('trash'));
+    writeFileSync(lab.at('trash', entry, 'volume.json'), 'garbage');
+    const fourth = await startDiscovering(lab);
+    const trash = fourth.pools.open()[0]?.trash;
+    await expect.poll(() => trash?.entries()[0]?.failure?.message).toContain('mend the record');
+    expect(await entriesOf(fourth)).toMatchObject([{ obstacle }, { obstacle }]);
+    expect(readFileSync(join(path, 'file'), 'utf8')).toBe('precious');
+    writeFileSync(lab.at('trash', entry, 'volume.json'), record);
+    await expect.poll(() => trash?.holds(volumeId), { timeout: 10_000 }).toBe(false);
+    expect(readdirSync(path)).toEqual(['lost+found']);
+  });
+});
