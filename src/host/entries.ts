@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { chmod, open, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
+import { chmod, link, lstat, open, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
 import { descriptorPath, errorCode } from './descriptor.ts';
 import type { Directory } from './directory.ts';
 import { temporaryPrefix } from './durable-file.ts';
@@ -51,6 +51,31 @@ export async function removeFile(dir: Directory, name: string): Promise<void> {
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw error;
   }
+}
+
+/**
+ * Moves an entry where nothing has that name; a directory may also take the place of an empty one. Durable when it resolves. Killed in
+ * the middle, a file has both names.
+ * @returns false: something has that name, and both are as they were
+ */
+export async function moveWhereAbsent(
+  dir: Directory,
+  name: string,
+  to: Directory,
+  toName: string,
+): Promise<boolean> {
+  const isDirectory = (await lstat(dir.entry(name))).isDirectory();
+  try {
+    // rename(2) would take the place of a file; link(2) never does, but knows no directories
+    await (isDirectory ? rename : link)(dir.entry(name), to.entry(toName));
+  } catch (error) {
+    if (['EEXIST', 'ENOTEMPTY', 'ENOTDIR'].includes(errorCode(error) ?? '')) return false;
+    throw error;
+  }
+  await to.sync();
+  if (!isDirectory) await unlink(dir.entry(name));
+  await dir.sync();
+  return true;
 }
 
 /** Removes a directory if nothing is in it. @returns whether it is gone */

@@ -3,31 +3,25 @@ import { dataName, imageName } from '../../backends/backend.ts';
 import type { Directory } from '../../host/directory.ts';
 import { removeIfEmpty, touchFile } from '../../host/entries.ts';
 import { entryFacts, makePrivate, type EntryFacts } from '../../host/entry-facts.ts';
-import { parseClassParameters } from '../../model/class-parameters.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { AdoptedVolume } from '../../model/volume-ledger.ts';
-import { isVolumeId, type VolumeId } from '../../model/volume-id.ts';
+import type { VolumeId } from '../../model/volume-id.ts';
 import type { VolumeRecord } from '../records/record.ts';
 import { usedName } from '../records/record-store.ts';
 import { callError, type VolumeEnvironment } from '../volume-environment.ts';
-import { own, type NewOwner } from './adopt-volume.ts';
+import { adoptDisk, isOfDisk } from './adopt-disk.ts';
+import { own } from './adopt-volume.ts';
+import { plainId, recordOf, requireId, type AdoptPathOptions } from './adopted-record.ts';
 import { settleAdoption } from './adopting-folder.ts';
 import { inspectSource, readSource, withParent, type Source } from './find-adoptable.ts';
 import { adoptingName } from './own-folders.ts';
-import { shapeOfSource, type ShapeWish } from './shape-of-source.ts';
-
-export interface AdoptPathOptions extends ShapeWish {
-  /** unset: made of the path, the same at every attempt */
-  readonly volumeId?: string;
-  /** whose it is to be */
-  readonly owner?: NewOwner;
-  /** of the class that it is to be of: what they say of sharing, of its end and of adopting counts; unset: the defaults */
-  readonly parameters?: Readonly<Record<string, string>>;
-}
+import { putBack } from './put-back.ts';
+import { shapeOfSource } from './shape-of-source.ts';
 
 /**
- * Makes a volume of a folder or an image file that lies in a pool: `discovery/…`, or whatever of the pool's root is not Loam's own. Nothing
+ * Makes a volume of a folder or an image file that lies in a pool: `discovery/…`, or whatever of the pool's root is not Loam's own; of a
+ * disk that is mounted in `discovery/` see `adoptDisk`. Nothing
  * is copied: it moves to `volumes/<id>` by renames, and its bytes, owners and modes stay as they are (an image's file becomes private).
  * A folder is held to no size; an image keeps its own. Room is promised for it even where the pool has none left: the data is there.
  *
@@ -44,15 +38,11 @@ export async function adoptPath(
   call: CallContext,
 ): Promise<AdoptedVolume> {
   const source = readSource(environment.pools, path);
-  const id = options.volumeId ?? idFor(source);
-  if (!isVolumeId(id)) {
-    throw new StorageError(
-      'invalid-argument',
-      `${JSON.stringify(id)} cannot be a volume's id; use lower-case letters, digits, - and ., at most 128`,
-    );
-  }
   try {
     await environment.pools.check(source.pool);
+    if (await isOfDisk(environment, source)) return await adoptDisk(environment, source, options, call);
+    const id = options.volumeId ?? idFor(source);
+    requireId(id);
     return await environment.locks.run(id, 'its adoption', async () => {
       const finished = await findFinished(environment, source, id);
       const record = finished ?? (await take(environment, source, id, options));
@@ -65,14 +55,8 @@ export async function adoptPath(
 
 /** The same name at every attempt, and another one for each path. */
 function idFor({ pool, relativePath, name }: Source): string {
-  const plain = name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
-    .slice(0, 40)
-    .replace(/-+$/, '');
   const hash = createHash('sha256').update(`${pool.uuid}/${relativePath}`).digest('hex').slice(0, 10);
-  return `${plain === '' ? 'found' : plain}-${hash}`;
+  return plainId(name, hash);
 }
 
 /** What an earlier attempt has made already. @throws StorageError where the id is another volume's */
@@ -191,35 +175,10 @@ async function requireSame(
   const { parent, name, directory, toName } = place;
   const moved = await entryFacts(directory, toName);
   if (moved?.inode === before.inode && moved.device === before.device && moved.kind === before.kind) return;
-  await directory.rename(toName, parent, name);
+  const now = await putBack(directory, toName, parent, name);
+  const where = now === name ? '' : ` (what was there for a moment is ${parent.pathOf(now)} now)`;
   throw new StorageError(
     'busy',
-    `${parent.pathOf(name)} was replaced while it was adopted; leave it alone, then repeat`,
+    `${parent.pathOf(name)} was replaced while it was adopted${where}; leave it alone, then repeat`,
   );
-}
-
-function recordOf(
-  { clock }: VolumeEnvironment,
-  { relativePath }: Source,
-  spec: VolumeRecord['spec'],
-  { parameters = {}, owner = {} }: AdoptPathOptions,
-): VolumeRecord {
-  const { onDelete, scrub, sharing } = parseClassParameters(parameters);
-  const { claim, clusterUid, className } = owner;
-  return {
-    schema: 1,
-    name: spec.id,
-    state: 'ready',
-    spec,
-    parameters,
-    onDelete,
-    scrub,
-    sharing,
-    ...(claim === undefined ? {} : { claim }),
-    ...(clusterUid === undefined ? {} : { clusterUid }),
-    ...(className === undefined ? {} : { className }),
-    adoptedFrom: relativePath,
-    createdAtMs: clock.nowMs(),
-    acknowledged: true,
-  };
 }
