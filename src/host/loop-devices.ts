@@ -48,7 +48,7 @@ export async function attach(imagePath: string, options: AttachOptions): Promise
   await detach(path, options.signal);
   throw new StorageError(
     'host-failure',
-    `${path} was attached to ${imagePath} but does not show it in /sys/block`,
+    `${path} was attached to ${imagePath} but does not show it in /sys/block; mount sysfs at /sys`,
   );
 }
 
@@ -85,7 +85,7 @@ function isRace(error: CommandError): boolean {
 function cannotAttach(imagePath: string, cause: CommandError): StorageError {
   return new StorageError(
     'host-failure',
-    `loop devices cannot be attached: ${cause.message} (image ${imagePath})`,
+    `loop devices cannot be attached: ${cause.message} (image ${imagePath}); see that the node has the module loop and that /dev is the node's`,
     {
       cause,
       facts: cause.facts,
@@ -191,7 +191,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
  *
  * @returns whether one was missing
  */
-export async function makeMissingNodes(signal: AbortSignal): Promise<boolean> {
+async function makeMissingNodes(signal: AbortSignal): Promise<boolean> {
   let hasMade = false;
   // one look at the folder: hundreds of devices may be there, and this is asked before each of their uses
   const present = new Set(readdirSync('/dev'));
@@ -265,7 +265,7 @@ export async function updateCapacity(path: string, sizeBytes: bigint, signal: Ab
   if (presentBytes >= sizeBytes) return;
   throw new StorageError(
     'host-failure',
-    `${path} was told that its image has ${sizeBytes} bytes, and still has ${presentBytes}`,
+    `${path} was told that its image has ${sizeBytes} bytes, and still has ${presentBytes}; run losetup --set-capacity ${path}, and repeat`,
   );
 }
 

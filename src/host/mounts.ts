@@ -34,7 +34,10 @@ export async function ensureBindMount(options: BindMount): Promise<void> {
   const wanted = locate(mounts, source);
   const sourceMount = mountCovering(mounts, source);
   if (wanted === undefined || sourceMount === undefined) {
-    throw new StorageError('host-failure', `${source} lies on no mount that this process can see`);
+    throw new StorageError(
+      'host-failure',
+      `${source} lies on no mount that this process can see; mount it, in a container with mountPropagation: HostToContainer`,
+    );
   }
   const flags = inherited(sourceMount, options);
   const present = mountAt(mounts, target);

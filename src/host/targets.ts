@@ -91,7 +91,7 @@ export async function removeTarget(path: string): Promise<void> {
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return;
     if (isErrno(error, 'EBUSY'))
-      throw new StorageError('in-use', `${target} is still mounted`, { cause: error });
+      throw new StorageError('in-use', `${target} is still mounted; stop what uses it`, { cause: error });
     if (!isErrno(error, 'ENOTEMPTY', 'EEXIST')) throw error;
     throw badTarget(
       target,

@@ -96,7 +96,8 @@ function decideUnassigned(facts: ProvisionFacts, storageClass: StorageClass): Pr
 
 function withoutClass(facts: ProvisionFacts, isCalledHere: boolean): ProvisionDecision {
   const name = classNameOf(facts.claim);
-  if (isCalledHere) return { kind: 'retry', reason: `StorageClass ${JSON.stringify(name)} is not there` };
+  if (isCalledHere)
+    return { kind: 'retry', reason: `StorageClass ${JSON.stringify(name)} is not there; make it` };
   if (name === '') return ignore('the claim has no StorageClass');
   return { kind: 'wait', reason: `StorageClass ${name} is not there yet`, looksAgain: false };
 }

@@ -20,11 +20,15 @@ export async function findAttributes(
   const name = claim.spec.volumeAttributesClassName ?? '';
   if (name === '') return { kind: 'found' };
   const found = await lookUp(api, 'VolumeAttributesClass', { name }, signal);
-  if (found === undefined) return { kind: 'refused', reason: `VolumeAttributesClass ${name} is not there` };
+  if (found === undefined)
+    return {
+      kind: 'refused',
+      reason: `VolumeAttributesClass ${name} is not there; make it, or take its name off the claim`,
+    };
   if (found.driverName !== driverName) {
     return {
       kind: 'refused',
-      reason: `VolumeAttributesClass ${name} is of driver ${found.driverName}, the StorageClass of ${driverName}`,
+      reason: `VolumeAttributesClass ${name} is of driver ${found.driverName}, the StorageClass of ${driverName}; name one of that driver`,
     };
   }
   return { kind: 'found', mutableParameters: found.parameters ?? {} };

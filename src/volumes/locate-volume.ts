@@ -34,5 +34,8 @@ export function locateVolume(
   }
   const record = holder.records.get(volumeId);
   if (record !== undefined) return { pool: holder, record };
-  throw holder.records.broken(volumeId) ?? new StorageError('data-loss', `volume ${volumeId} has no record`);
+  throw (
+    holder.records.broken(volumeId) ??
+    new StorageError('data-loss', `volume ${volumeId} has no record; restore it or move the data away`)
+  );
 }

@@ -51,7 +51,7 @@ export function readCreateRequest(request: CreateVolumeRequest): WantedVolume {
   if (nameBytes > longestName) {
     throw new StorageError(
       'invalid-argument',
-      `the volume's name has ${nameBytes} bytes; at most ${longestName}`,
+      `the volume's name has ${nameBytes} bytes, ${longestName} are the most; shorten it`,
     );
   }
   if (capabilities.length === 0) {

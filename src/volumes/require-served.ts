@@ -5,6 +5,7 @@ import type { LocatedVolume } from './locate-volume.ts';
 import type { VolumeRecord } from './records/record.ts';
 import { refuseRecycling } from './refuse-recycling.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
+import { notHere } from './not-here.ts';
 
 /**
  * A finished volume that the controller's half may change, its pool checked.
@@ -18,10 +19,7 @@ export async function requireServed(
 ): Promise<LocatedVolume> {
   const found = isVolumeId(volumeId) ? await pools.find(volumeId) : undefined;
   if (found !== undefined) refuseRecycling(found.record);
-  if (found === undefined || found.record.state !== 'ready') {
-    const name = JSON.stringify(volumeId).slice(1, -1);
-    throw new StorageError('volume-not-found', `volume ${name} is not on this node`);
-  }
+  if (found === undefined || found.record.state !== 'ready') throw notHere(volumeId);
   refuseInline(found.record);
   return found;
 }

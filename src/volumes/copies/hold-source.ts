@@ -2,16 +2,11 @@ import type { CopySource } from '../../backends/backend.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import { isSnapshotId } from '../../model/snapshot-id.ts';
-import { isVolumeId } from '../../model/volume-id.ts';
 import type { ContentSource, VolumeSpec } from '../../model/volume.ts';
-import { describeSource } from '../compare-volume.ts';
+import { findSource } from './find-source.ts';
 import type { Hold } from './holds.ts';
-import { describeOwner } from '../inline/inline-owner.ts';
-import type { LocatedSnapshot } from '../snapshots/locate-snapshot.ts';
-import type { LocatedVolume } from '../locate-volume.ts';
 import type { Pool } from '../pools/pool.ts';
 import { usersOfVolume } from '../published/users-of-volume.ts';
-import { refuseRecycling } from '../refuse-recycling.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 
 /** What a volume is to be made from, where it lies. */
@@ -54,40 +49,6 @@ export async function holdSource(
 
 function idOf(content: ContentSource): string {
   return content.kind === 'snapshot' ? content.snapshotId : content.volumeId;
-}
-
-async function findSource(
-  environment: VolumeEnvironment,
-  content: ContentSource,
-): Promise<LocatedVolume | LocatedSnapshot> {
-  const found =
-    content.kind === 'snapshot'
-      ? await environment.pools.findSnapshot(content.snapshotId)
-      : await findVolume(environment, content.volumeId);
-  if (found === undefined) {
-    throw new StorageError(
-      'source-not-found',
-      `${describeSource(content)} is not on this node; it was deleted, or is another node's`,
-    );
-  }
-  if (!('sourceVolumeId' in found.record)) refuseRecycling(found.record);
-  if (found.record.state !== 'ready') {
-    throw new StorageError(
-      'busy',
-      `${describeSource(content)} is still being made; repeat the call when it is there`,
-    );
-  }
-  return found;
-}
-
-async function findVolume({ pools }: VolumeEnvironment, id: string): Promise<LocatedVolume | undefined> {
-  const found = isVolumeId(id) ? await pools.find(id) : undefined;
-  const owner = found?.record.inline;
-  if (owner === undefined) return found;
-  throw new StorageError(
-    'in-use',
-    `volume ${id} belongs to ${describeOwner(owner)} and goes with it; it cannot be copied`,
-  );
 }
 
 function placeOf({ content, pool, spec }: FoundSource): CopySource['place'] {

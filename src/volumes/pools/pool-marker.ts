@@ -94,7 +94,10 @@ export async function readMarker(root: Directory): Promise<PoolMarker | undefine
   if (schema !== 1)
     throw new StorageError('data-loss', `${path} has schema ${schema}, this version reads 1; upgrade loam`);
   if (!uuidPattern.test(uuid))
-    throw new StorageError('data-loss', `${path}: uuid ${JSON.stringify(uuid)} is not one`);
+    throw new StorageError(
+      'data-loss',
+      `${path}: uuid ${JSON.stringify(uuid)} is not one; restore it, as PersistentVolumes of the pool say it in loam.dev/pool-uuid`,
+    );
   const place = fields.optionalObject('fileSystem');
   const placeUuid = place?.optionalText('uuid');
   return {

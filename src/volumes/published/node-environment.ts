@@ -13,6 +13,7 @@ import { publishedPath } from './publications.ts';
 import { refuseRecycling } from '../refuse-recycling.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 import { poolUuidOf } from '../volume-context.ts';
+import { notHere } from '../not-here.ts';
 
 /** The host's words that are not a backend's: taking away whatever is at a target, or left of a volume whose pool is away. */
 export interface TargetWords {
@@ -80,12 +81,7 @@ export async function requireVolume(
     ? await environment.pools.find(volumeId, poolUuidOf(request.volumeContext))
     : undefined;
   if (found !== undefined) refuseRecycling(found.record);
-  if (found === undefined || found.record.state !== 'ready') {
-    throw new StorageError(
-      'volume-not-found',
-      `volume ${JSON.stringify(volumeId).slice(1, -1)} is not on this node`,
-    );
-  }
+  if (found === undefined || found.record.state !== 'ready') throw notHere(volumeId);
   const { inline } = found.record;
   if (inline !== undefined && environment.lifecycle === 'persistent') {
     throw new StorageError(

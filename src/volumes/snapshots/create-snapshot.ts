@@ -2,7 +2,8 @@ import type { CallContext, CreateSnapshotRequest, DriverSnapshot } from '../../m
 import { isReason, messageOf, StorageError } from '../../model/errors.ts';
 import type { CopyJob } from '../copies/copy-jobs.ts';
 import { isVolumeId } from '../../model/volume-id.ts';
-import { planSnapshot, reserveSnapshot, sourceNotFound, type SnapshotPlan } from './plan-snapshot.ts';
+import { sourceNotFound } from '../copies/find-source.ts';
+import { planSnapshot, reserveSnapshot, type SnapshotPlan } from './plan-snapshot.ts';
 import type { Pool } from '../pools/pool.ts';
 import { readSnapshotRequest, type WantedSnapshot } from './read-snapshot-request.ts';
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
@@ -37,7 +38,7 @@ export async function createSnapshot(
     const outcome = await environment.locks.run(id, 'its making', async () => {
       const settled = await settleExisting(environment, wanted, await environment.pools.usable());
       if (settled !== undefined) return settled;
-      if (!isVolumeId(sourceVolumeId)) throw sourceNotFound(wanted, 'is not on this node');
+      if (!isVolumeId(sourceVolumeId)) throw sourceNotFound({ kind: 'volume', volumeId: sourceVolumeId });
       // whoever stages, deletes or grows the source waits for the moment that this takes
       return environment.locks.runInTurn(sourceVolumeId, `snapshot ${name} of it`, call.signal, () =>
         begin(environment, wanted, call),

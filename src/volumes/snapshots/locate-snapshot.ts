@@ -30,6 +30,6 @@ export function locateSnapshot(pools: readonly Pool[], snapshotId: string): Loca
   if (record !== undefined) return { pool, record };
   throw (
     pool.snapshotRecords.broken(snapshotId) ??
-    new StorageError('data-loss', `snapshot ${snapshotId} has no record`)
+    new StorageError('data-loss', `snapshot ${snapshotId} has no record; restore it or move the data away`)
   );
 }

@@ -2,14 +2,13 @@ import type { Backend, CopySource } from '../../backends/backend.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import { formatBytes } from '../../model/quantity.ts';
-import { describeOwner } from '../inline/inline-owner.ts';
+import { findSourceVolume } from '../copies/find-source.ts';
 import type { LocatedVolume } from '../locate-volume.ts';
 import { measure, readDisk, type DiskReading } from '../space/measure-space.ts';
 import { roomFor, shortage } from '../place-volume.ts';
 import type { WantedSnapshot } from './read-snapshot-request.ts';
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
 import { usersOfVolume } from '../published/users-of-volume.ts';
-import { refuseRecycling } from '../refuse-recycling.ts';
 import { backendOf, type VolumeEnvironment } from '../volume-environment.ts';
 
 /** A backend that can make snapshots. */
@@ -38,7 +37,7 @@ export async function planSnapshot(
   wanted: WantedSnapshot,
   call: CallContext,
 ): Promise<SnapshotPlan> {
-  const located = await findSource(environment, wanted);
+  const located = await findSourceVolume(environment, wanted.sourceVolumeId);
   const { pool, record } = located;
   const { spec } = record;
   const backend = backendOf(environment, spec.backend);
@@ -60,36 +59,6 @@ export async function planSnapshot(
   const ownBytes = knownOwnBytes ?? writtenBytes - pool.records.sharedBytes(spec.id);
   const addedBytes = isInstant && ownBytes < writtenBytes ? (ownBytes > 0n ? ownBytes : 0n) : writtenBytes;
   return { ...located, backend, source, isInstant, writtenBytes, addedBytes, disk };
-}
-
-async function findSource(environment: VolumeEnvironment, wanted: WantedSnapshot): Promise<LocatedVolume> {
-  const { name, sourceVolumeId } = wanted;
-  const found = await environment.pools.find(sourceVolumeId);
-  if (found === undefined) {
-    const isGoing = environment.pools.open().some((pool) => pool.trash.holds(sourceVolumeId));
-    throw sourceNotFound(wanted, isGoing ? 'is deleted, its bytes are being removed' : 'is not on this node');
-  }
-  refuseRecycling(found.record);
-  const { state, inline } = found.record;
-  if (state !== 'ready') {
-    throw new StorageError(
-      'busy',
-      `snapshot ${name}: its source, volume ${sourceVolumeId}, is still being made; repeat the call when it is there`,
-    );
-  }
-  if (inline !== undefined) {
-    throw new StorageError(
-      'unsupported-capability',
-      `snapshot ${name}: its source, volume ${sourceVolumeId}, belongs to ${describeOwner(inline)} and goes with it; ` +
-        'snapshots are made of volumes that have a claim',
-    );
-  }
-  return found;
-}
-
-export function sourceNotFound({ name, sourceVolumeId }: WantedSnapshot, why: string): StorageError {
-  const shown = JSON.stringify(sourceVolumeId).slice(1, -1);
-  return new StorageError('source-not-found', `snapshot ${name}: its source, volume ${shown}, ${why}`);
 }
 
 function canCapture(backend: Backend): backend is CapturingBackend {

@@ -25,7 +25,7 @@ export function readSnapshotRequest(request: CreateSnapshotRequest): WantedSnaps
   if (nameBytes > longestNameBytes) {
     throw new StorageError(
       'invalid-argument',
-      `the snapshot's name has ${nameBytes} bytes; at most ${longestNameBytes}`,
+      `the snapshot's name has ${nameBytes} bytes, ${longestNameBytes} are the most; shorten it`,
     );
   }
   if (sourceVolumeId === '') {
