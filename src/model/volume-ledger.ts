@@ -3,7 +3,7 @@ import type { OnDelete } from './class-parameters.ts';
 import type { CallContext } from './csi-driver.ts';
 import type { BackendName, ClaimRef, FsType } from './volume.ts';
 
-/** A volume on this node's disks whose PV was never seen to exist. */
+/** A volume on this node's disks whose PV was never seen to exist, also one that is being made, or that was half made and not undone. */
 export interface UnacknowledgedVolume {
   readonly volumeId: string;
   /** the CSI name, which is the PV's name too */
@@ -78,7 +78,7 @@ export interface Discovery {
 
 export interface DiscoveredEntry {
   readonly path: string;
-  /** when it was last changed or moved there */
+  /** when it, or anything in it, was last changed, or it was moved there */
   readonly changedAtMs: number;
   /** why it cannot become a volume, for people; unset: it can */
   readonly obstacle?: string;
@@ -113,6 +113,10 @@ export interface VolumeLedger {
   holdsSnapshot(snapshotId: string): boolean;
   /** Every volume that could have a PV, of every pool that is open. */
   held(): readonly HeldVolume[];
+  /** Those of them with this id: one for each pool that has it, where a disk was copied. Cheap, however many are held. */
+  heldOf(volumeId: string): readonly HeldVolume[];
+  /** Those of them that were made for a claim of this name, of whatever uid. As cheap. */
+  heldFor(claim: { readonly namespace: string; readonly name: string }): readonly HeldVolume[];
   /**
    * From now on nobody can stage the volume anew, until the returned function is called. In memory only: whatever is decided under it
    * has to be decided again after a crash.
@@ -123,10 +127,11 @@ export interface VolumeLedger {
    * or publish it meanwhile. Resolves when it is empty and ready; `onRemoved` tells when the old bytes are gone.
    * Killed anywhere, a repeat ends in the same state; one that is done already, and was not used since, is left as it is.
    *
+   * @param request onlyBegun: go on with what was begun, and begin nothing: whoever got the volume by now keeps what he wrote
    * @throws StorageError 'volume-not-found' | 'wrong-pool' | 'in-use' | 'busy' | 'still-removing' | 'pool-unavailable'
    */
   recycle(
-    request: { readonly volumeId: string; readonly poolUuid?: string },
+    request: { readonly volumeId: string; readonly poolUuid?: string; readonly onlyBegun?: boolean },
     call: CallContext,
   ): Promise<void>;
   /**

@@ -5,13 +5,34 @@ import { measure, readDisk } from './space/measure-space.ts';
 
 /** Every volume of these pools that a PV could stand for. */
 export function heldVolumes(pools: readonly Pool[]): readonly HeldVolume[] {
-  const held: HeldVolume[] = [];
-  for (const pool of pools) {
-    for (const record of pool.records.all()) {
-      if (record.state !== 'creating' && record.inline === undefined) held.push(heldVolume(record, pool));
-    }
-  }
-  return held;
+  return pools.flatMap((pool) =>
+    [...pool.records.all()].filter(isHeld).map((record) => heldVolume(record, pool)),
+  );
+}
+
+/** Those of them with this id. */
+export function heldOf(pools: readonly Pool[], volumeId: string): readonly HeldVolume[] {
+  return pools.flatMap((pool) => {
+    const record = pool.records.get(volumeId);
+    return record !== undefined && isHeld(record) ? [heldVolume(record, pool)] : [];
+  });
+}
+
+/** Those of them that were made for a claim of this name. */
+export function heldFor(
+  pools: readonly Pool[],
+  claim: { readonly namespace: string; readonly name: string },
+): readonly HeldVolume[] {
+  return pools.flatMap((pool) =>
+    pool.records
+      .madeFor(claim)
+      .filter(isHeld)
+      .map((record) => heldVolume(record, pool)),
+  );
+}
+
+function isHeld({ state, inline }: VolumeRecord): boolean {
+  return state !== 'creating' && inline === undefined;
 }
 
 export function heldVolume(record: VolumeRecord, pool: Pick<Pool, 'name' | 'uuid'>): HeldVolume {

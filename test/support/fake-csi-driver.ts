@@ -213,6 +213,15 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
     return [...this.volumes.values()].map((entry) => this.#heldOf(entry));
   }
 
+  heldOf(volumeId: string): readonly HeldVolume[] {
+    const entry = this.volumes.get(volumeId);
+    return entry === undefined ? [] : [this.#heldOf(entry)];
+  }
+
+  heldFor({ namespace, name }: Parameters<VolumeLedger['heldFor']>[0]): readonly HeldVolume[] {
+    return this.held().filter(({ claim }) => claim?.namespace === namespace && claim.name === name);
+  }
+
   /** ids that nobody can stage now */
   readonly closed = new Set<string>();
 
@@ -235,7 +244,8 @@ export class FakeCsiDriver implements CsiDriver, VolumeLedger {
       );
     }
     if (this.inUse.has(volumeId)) throw new CsiError('FAILED_PRECONDITION', `volume ${volumeId} is mounted`);
-    if (this.unused.has(volumeId) && !this.recycling.has(volumeId)) return;
+    const isNothingToDo = this.unused.has(volumeId) || request.onlyBegun === true;
+    if (isNothingToDo && !this.recycling.has(volumeId)) return;
     this.recycling.add(volumeId);
     if (this.removing.has(volumeId))
       throw new CsiError('ABORTED', `volume ${volumeId} is still being emptied`);

@@ -13,7 +13,7 @@ import * as annotations from '../../claims/annotations.ts';
 import { claimKey } from '../../claims/claim-facts.ts';
 import { isOnNode, namesClaim, type OwnSide } from '../../claims/volume-facts.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
-import { decideOrphan } from '../orphans/decide-orphan.ts';
+import { decideOrphan, type OrphanSide } from '../orphans/decide-orphan.ts';
 import type { Orphans } from '../orphans/orphans.ts';
 import type { Watches } from '../watches.ts';
 import { adoptsByName } from './adopting-class.ts';
@@ -31,8 +31,19 @@ const gatherMs = 20;
 const restPerWork = 9;
 const callMs = 30_000;
 
-/** Volumes that are offered by name, by the claim that they were made for. */
-type ByClaim = ReadonlyMap<string, readonly HeldVolume[]>;
+/** So many are looked at in one go: ten thousand hold up nobody. */
+const lookedAtOnce = 100;
+/** So many are offered at once: those who ask the API server for all PVs at the same time share its answer. */
+const offeredAtOnce = 100;
+
+type Named = Parameters<VolumeLedger['heldFor']>[0];
+/** Orphans of a claim's name, judged once a round, however many there are. */
+type Namesakes = (claim: Named) => readonly HeldVolume[];
+
+interface Offer {
+  readonly held: HeldVolume;
+  readonly claim: PersistentVolumeClaim | undefined;
+}
 
 export interface AdoptionLoopOptions {
   readonly api: KubeApi;
@@ -139,34 +150,72 @@ export class AdoptionLoop {
   }
 
   async #round(signal: AbortSignal): Promise<void> {
-    const { ledger, log, watches, clock } = this.#options;
+    const { ledger, watches, clock } = this.#options;
     const startMs = clock.nowMs();
     const all = ledger.held();
-    const mine = Map.groupBy(
-      all.filter(({ adopt }) => adopt === 'by-name'),
-      ({ claim }) => (claim === undefined ? '' : claimKey(claim)),
-    );
-    for (const held of all) {
+    const judged = new Map<string, readonly HeldVolume[]>();
+    const namesakes: Namesakes = (claim) => {
+      const known = judged.get(claimKey(claim)) ?? this.#orphansFor(claim);
+      judged.set(claimKey(claim), known);
+      return known;
+    };
+    const offers: Offer[] = [];
+    for (const [index, held] of all.entries()) {
+      if (index % lookedAtOnce === lookedAtOnce - 1) await clock.sleep(0, signal);
       const volumes = watches.volumesOfHandle(held.volumeId);
       const isToTake = volumes.length > 0 && held.clusterUid !== this.#options.clusterUid;
       if (held.adopt !== 'by-name' && !isToTake) continue;
-      let claim: PersistentVolumeClaim | undefined;
-      try {
-        claim = await this.#claimOf(held, signal);
-        // by the watch first: only what would be offered is asked of the API server
-        const decision = this.#decide(held, mine, volumes, claim);
-        log.debug({ volumeId: held.volumeId, decision: decision.kind }, decision.reason);
-        await this.#follow(held, decision, claim, mine, signal);
-      } catch (error) {
-        signal.throwIfAborted();
-        this.#options.metrics.count('loam_adoptions_total', { outcome: 'failed' });
-        log.warn({ volumeId: held.volumeId, err: messageOf(error) }, 'a volume could not be offered by name');
-        if (claim !== undefined)
-          this.#options.events.warning('PersistentVolumeClaim', claim, 'AdoptionFailed', messageOf(error));
-      }
+      const offer = await this.#attempt(held, undefined, signal, () => this.#judge(held, namesakes, signal));
+      if (offer !== undefined) offers.push(offer);
+    }
+    for (let at = 0; at < offers.length; at += offeredAtOnce) {
+      const group = offers.slice(at, at + offeredAtOnce);
+      await Promise.all(
+        group.map((offer) =>
+          this.#attempt(offer.held, offer.claim, signal, () => this.#offerAlone(offer, signal)),
+        ),
+      );
     }
     await this.#checkFits(signal);
     this.#lastRoundMs = clock.nowMs() - startMs;
+  }
+
+  /** One volume that makes trouble must not keep the others from being offered. */
+  async #attempt<T>(
+    held: HeldVolume,
+    claim: PersistentVolumeClaim | undefined,
+    signal: AbortSignal,
+    act: () => Promise<T>,
+  ): Promise<T | undefined> {
+    const { log, metrics, events } = this.#options;
+    try {
+      return await act();
+    } catch (error) {
+      signal.throwIfAborted();
+      metrics.count('loam_adoptions_total', { outcome: 'failed' });
+      log.warn({ volumeId: held.volumeId, err: messageOf(error) }, 'a volume could not be offered by name');
+      if (claim !== undefined)
+        events.warning('PersistentVolumeClaim', claim, 'AdoptionFailed', messageOf(error));
+      return undefined;
+    }
+  }
+
+  /** Volumes that nobody stands for and that were made for a claim of this name, as far as the watch knows, in the order of their ids. */
+  #orphansFor(claim: Named): readonly HeldVolume[] {
+    const { ledger, watches } = this.#options;
+    return ledger
+      .heldFor(claim)
+      .filter((each) => each.adopt === 'by-name')
+      .filter((each) => {
+        const volumes = watches.volumesOfHandle(each.volumeId);
+        return decideOrphan(each, volumes, this.#side()).kind === 'orphan';
+      })
+      .toSorted((left, right) => (left.volumeId < right.volumeId ? -1 : 1));
+  }
+
+  #side(): OrphanSide {
+    const { own, clusterUid, clock } = this.#options;
+    return { driverName: own.driverName, clusterUid, nowMs: clock.nowMs() };
   }
 
   #isAnyClass(): boolean {
@@ -176,53 +225,44 @@ export class AdoptionLoop {
 
   #decide(
     held: HeldVolume,
-    byClaim: ByClaim,
+    ofName: readonly HeldVolume[],
     sameHandle: readonly PersistentVolume[],
     claim: PersistentVolumeClaim | undefined,
   ): OfferDecision {
-    const { watches, own, clusterUid, clock } = this.#options;
-    const side = { driverName: own.driverName, clusterUid, nowMs: clock.nowMs() };
-    const others = held.claim === undefined ? [] : (byClaim.get(claimKey(held.claim)) ?? []);
-    const twins = others.filter((other) => {
-      if (other.volumeId === held.volumeId && other.poolUuid === held.poolUuid) return false;
-      return decideOrphan(other, watches.volumesOfHandle(other.volumeId), side).kind === 'orphan';
-    });
+    const { watches } = this.#options;
     return decideOffer(held, {
-      ...side,
+      ...this.#side(),
       storageClass: watches.classNamed(held.className ?? ''),
       claim,
       sameHandle,
       claimVolumes: held.claim === undefined ? [] : watches.volumesNaming(held.claim),
-      twins,
+      twins: ofName.filter((other) => other.volumeId !== held.volumeId || other.poolUuid !== held.poolUuid),
     });
   }
 
-  async #follow(
-    held: HeldVolume,
-    decision: OfferDecision,
-    claim: PersistentVolumeClaim | undefined,
-    byClaim: ByClaim,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { events, orphans } = this.#options;
-    switch (decision.kind) {
-      case 'leave':
-        return;
-      case 'ambiguous':
-        if (claim !== undefined)
-          events.warning('PersistentVolumeClaim', claim, 'AdoptionAmbiguous', decision.reason);
-        return;
-      case 'take':
-        return this.#take(held, decision.volume, signal);
-      case 'offer':
-        await orphans.alone(held.volumeId, async () => {
-          // asked of the API server now: the watch may be behind, or see only this node's
-          const { decision: whose } = await orphans.look(held.volumeId, signal);
-          if (whose.kind !== 'orphan') return;
-          const still = this.#decide(held, byClaim, [], claim);
-          if (still.kind === 'offer') await this.#offer(held, still, claim, signal);
-        });
-    }
+  /** By the watch: only what would be offered is asked of the API server. */
+  async #judge(held: HeldVolume, namesakes: Namesakes, signal: AbortSignal): Promise<Offer | undefined> {
+    const { events, watches, log } = this.#options;
+    const claim = await this.#claimOf(held, signal);
+    const ofName = held.claim === undefined ? [] : namesakes(held.claim);
+    const decision = this.#decide(held, ofName, watches.volumesOfHandle(held.volumeId), claim);
+    log.debug({ volumeId: held.volumeId, decision: decision.kind }, decision.reason);
+    if (decision.kind === 'ambiguous' && claim !== undefined)
+      events.warning('PersistentVolumeClaim', claim, 'AdoptionAmbiguous', decision.reason);
+    if (decision.kind === 'take') await this.#take(held, decision.volume, signal);
+    return decision.kind === 'offer' ? { held, claim } : undefined;
+  }
+
+  async #offerAlone({ held, claim }: Offer, signal: AbortSignal): Promise<void> {
+    const { orphans } = this.#options;
+    await orphans.alone(held.volumeId, async () => {
+      // asked of the API server now: the watch may be behind, or see only this node's
+      const { decision: whose } = await orphans.look(held.volumeId, signal);
+      if (whose.kind !== 'orphan') return;
+      const ofName = held.claim === undefined ? [] : this.#orphansFor(held.claim);
+      const still = this.#decide(held, ofName, [], claim);
+      if (still.kind === 'offer') await this.#offer(held, still, claim, signal);
+    });
   }
 
   async #offer(

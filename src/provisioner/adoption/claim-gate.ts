@@ -9,8 +9,7 @@ import type { ClusterView } from '../watches.ts';
 import { adoptsByName } from './adopting-class.ts';
 import { mayHoldData } from './decide-offer.ts';
 
-/** How long a claim waits for other nodes to offer what they hold under its name. */
-export const offerWithinMs = 5_000;
+const offerWithinMs = 5_000;
 const blockedRecheckMs = 2_000;
 
 /** Why a claim is not given an empty volume now, and when to ask again. */
@@ -21,10 +20,12 @@ export interface HeldBack {
 
 export interface ClaimGateOptions {
   readonly watches: Pick<ClusterView, 'classOf' | 'volumesNaming' | 'volumesOfHandle' | 'claimByUid'>;
-  readonly ledger: Pick<VolumeLedger, 'held'>;
+  readonly ledger: Pick<VolumeLedger, 'heldFor'>;
   readonly driverName: string;
   readonly clusterUid: string | undefined;
   readonly clock: Clock;
+  /** how long a claim waits for other nodes to offer what they hold under its name; 5 s */
+  readonly offerWithinMs?: number;
 }
 
 /**
@@ -70,18 +71,19 @@ export class ClaimGate {
     const nowMs = clock.nowMs();
     const sinceMs = this.#since.get(uidOf(claim)) ?? nowMs;
     this.#since.set(uidOf(claim), sinceMs);
-    const restMs = sinceMs + offerWithinMs - nowMs;
+    const restMs = sinceMs + (this.#options.offerWithinMs ?? offerWithinMs) - nowMs;
     if (restMs <= 0) return undefined;
     return { reason: 'other nodes may hold a volume of its name (adopt: by-name)', afterMs: restMs };
   }
 
   #findOlder(claim: PersistentVolumeClaim): string | undefined {
     const { ledger, watches, clock } = this.#options;
-    const key = claimKey(claim.metadata);
-    for (const held of ledger.held()) {
-      if (held.adopt !== 'by-name' || held.claim === undefined || claimKey(held.claim) !== key) continue;
+    const { namespace = '', name } = claim.metadata;
+    // asked again and again for each claim that waits: never a walk over all that is held
+    for (const held of ledger.heldFor({ namespace, name })) {
+      if (held.adopt !== 'by-name') continue;
       // its own, in the making, or one that nobody ever had
-      if (held.claim.uid === uidOf(claim) || !mayHoldData(held)) continue;
+      if (held.claim?.uid === uidOf(claim) || !mayHoldData(held)) continue;
       const side = { ...this.#options, nowMs: clock.nowMs() };
       if (decideOrphan(held, watches.volumesOfHandle(held.volumeId), side).kind === 'orphan')
         return held.volumeId;

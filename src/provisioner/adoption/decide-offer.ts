@@ -8,6 +8,9 @@ import { namesClaim } from '../../claims/volume-facts.ts';
 import { decideOrphan, type OrphanSide } from '../orphans/decide-orphan.ts';
 import { adoptsByName } from './adopting-class.ts';
 
+/** Of volumes with one name. */
+const mostTold = 5;
+
 export interface OfferFacts extends OrphanSide {
   /** the class that the record names */
   readonly storageClass: StorageClass | undefined;
@@ -17,7 +20,7 @@ export interface OfferFacts extends OrphanSide {
   readonly sameHandle: readonly PersistentVolume[];
   /** PVs whose claimRef names the claim's namespace and name, whatever uid it says */
   readonly claimVolumes: readonly PersistentVolume[];
-  /** other orphans here that were made for a claim of the same namespace and name */
+  /** other orphans here that were made for a claim of the same namespace and name, in the order of their ids */
   readonly twins: readonly HeldVolume[];
 }
 
@@ -70,10 +73,9 @@ export function decideOffer(held: HeldVolume, facts: OfferFacts): OfferDecision 
     return leave('it is empty, and another of that name is not');
   const rivals = facts.twins.filter((twin) => mayHoldData(twin) && (twin.used || !held.used));
   if (rivals.length > 0) {
-    const all = [held, ...rivals].map(tell).toSorted();
     return {
       kind: 'ambiguous',
-      reason: `several volumes were made for claim ${claimKey(ref)}: ${all.join(', ')}; none is chosen: loam adopt the one that is wanted, or loam gc --remove the others`,
+      reason: `several volumes were made for claim ${claimKey(ref)}: ${tellSome(held, rivals)}; none is chosen: loam adopt the one that is wanted, or loam gc --remove the others`,
     };
   }
   return { kind: 'offer', claim: ref, storageClass, reason: whose.reason };
@@ -93,6 +95,16 @@ function whyNotFor(claim: PersistentVolumeClaim, className: string): string | un
   // whoever bound it to data of its own would have it silently without what it asked for
   if (readDataSource(claim).kind !== 'empty') return `claim ${key} asks for a copy of something else`;
   return undefined;
+}
+
+/** The same text whichever of them is asked about, and no longer than an Event may be. */
+function tellSome(held: HeldVolume, rivals: readonly HeldVolume[]): string {
+  const first = [held, ...rivals.slice(0, mostTold)]
+    .toSorted((left, right) => (left.volumeId < right.volumeId ? -1 : 1))
+    .slice(0, mostTold)
+    .map(tell);
+  const more = rivals.length + 1 - first.length;
+  return `${first.join(', ')}${more === 0 ? '' : ` and ${more} more`}`;
 }
 
 function tell({ volumeId, poolName, createdAtMs }: HeldVolume): string {

@@ -3,6 +3,7 @@ import type { PersistentVolume } from '../../kube/objects.ts';
 import type { Clock } from '../../model/clock.ts';
 import { messageOf, StorageError } from '../../model/errors.ts';
 import type { HeldVolume, VolumeLedger } from '../../model/volume-ledger.ts';
+import { HandleLook } from '../handle-look.ts';
 import type { ClusterView } from '../watches.ts';
 import { decideOrphan, type OrphanDecision, type OrphanSide } from './decide-orphan.ts';
 
@@ -15,7 +16,7 @@ export interface Whose {
 export interface OrphansOptions {
   readonly api: Pick<KubeApi, 'list'>;
   readonly watches: Pick<ClusterView, 'volumesOfHandle'>;
-  readonly ledger: Pick<VolumeLedger, 'held'>;
+  readonly ledger: Pick<VolumeLedger, 'held' | 'heldOf'>;
   readonly driverName: string;
   readonly clusterUid: string | undefined;
   readonly clock: Clock;
@@ -27,16 +28,26 @@ export interface OrphansOptions {
  */
 export class Orphans {
   readonly #options: OrphansOptions;
+  readonly #live: HandleLook;
   /** volume id → the end of the last work on it */
   readonly #turns = new Map<string, Promise<unknown>>();
 
   constructor(options: OrphansOptions) {
     this.#options = options;
+    this.#live = new HandleLook(options.api);
   }
 
   /** Every volume that is held. Never throws for an API server that does not answer: then it is unknown whose they are. */
   async list(signal: AbortSignal): Promise<readonly Whose[]> {
-    return this.#judge(() => true, signal);
+    const { ledger, api } = this.#options;
+    return this.#judge(
+      () => ledger.held(),
+      async (ids) => {
+        const keep = ({ spec }: PersistentVolume): boolean => ids.has(spec.csi?.volumeHandle ?? '');
+        return (await api.list('PersistentVolume', { keep }, signal)).items;
+      },
+      signal,
+    );
   }
 
   /**
@@ -45,7 +56,11 @@ export class Orphans {
    * @throws StorageError 'volume-not-found'; 'wrong-pool' where two pools have one of this id
    */
   async look(volumeId: string, signal: AbortSignal): Promise<Whose> {
-    const [found, other] = await this.#judge((held) => held.volumeId === volumeId, signal);
+    const [found, other] = await this.#judge(
+      () => this.#options.ledger.heldOf(volumeId),
+      () => this.#live.volumesOfHandle(volumeId, signal),
+      signal,
+    );
     if (found === undefined) {
       throw new StorageError(
         'volume-not-found',
@@ -71,9 +86,13 @@ export class Orphans {
     }
   }
 
-  async #judge(wanted: (held: HeldVolume) => boolean, signal: AbortSignal): Promise<readonly Whose[]> {
-    const { ledger, watches } = this.#options;
-    const known = ledger.held().filter(wanted);
+  async #judge(
+    read: () => readonly HeldVolume[],
+    ask: (ids: ReadonlySet<string>) => Promise<readonly PersistentVolume[]>,
+    signal: AbortSignal,
+  ): Promise<readonly Whose[]> {
+    const { watches } = this.#options;
+    const known = read();
     const byWatch = known.map((held) => this.#decide(held, watches.volumesOfHandle(held.volumeId)));
     const unsure = new Set(
       byWatch.flatMap(({ decision, held }) => (decision.kind === 'owned' ? [] : held.volumeId)),
@@ -81,7 +100,7 @@ export class Orphans {
     if (unsure.size === 0) return byWatch;
     let live: readonly PersistentVolume[];
     try {
-      live = await this.#volumesOf(unsure, signal);
+      live = await ask(unsure);
     } catch (error) {
       signal.throwIfAborted();
       const reason = `no PersistentVolume of it is known, and the API server could not be asked: ${messageOf(error)}`;
@@ -90,19 +109,15 @@ export class Orphans {
       );
     }
     // as the records are by now: what was deleted or seen to have a PV meanwhile is not told of as it was
-    const now = ledger.held().filter(wanted);
+    const now = read();
     const judged = new Map(byWatch.map((whose) => [keyOf(whose.held), whose]));
+    const liveByHandle = Map.groupBy(live, ({ spec }) => spec.csi?.volumeHandle);
     return now.flatMap((held) => {
       const before = judged.get(keyOf(held));
       if (before === undefined) return [];
       if (before.decision.kind === 'owned') return [before];
-      const seen = [...live, ...watches.volumesOfHandle(held.volumeId)];
-      return [
-        this.#decide(
-          held,
-          seen.filter(({ spec }) => spec.csi?.volumeHandle === held.volumeId),
-        ),
-      ];
+      const seen = liveByHandle.get(held.volumeId) ?? [];
+      return [this.#decide(held, [...seen, ...watches.volumesOfHandle(held.volumeId)])];
     });
   }
 
@@ -110,11 +125,6 @@ export class Orphans {
     const { driverName, clusterUid, clock } = this.#options;
     const side: OrphanSide = { driverName, clusterUid, nowMs: clock.nowMs() };
     return { held, decision: decideOrphan(held, volumes, side) };
-  }
-
-  async #volumesOf(ids: ReadonlySet<string>, signal: AbortSignal): Promise<readonly PersistentVolume[]> {
-    const keep = ({ spec }: PersistentVolume): boolean => ids.has(spec.csi?.volumeHandle ?? '');
-    return (await this.#options.api.list('PersistentVolume', { keep }, signal)).items;
   }
 }
 

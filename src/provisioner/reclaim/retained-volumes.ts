@@ -46,11 +46,11 @@ export class RetainedVolumes {
     this.#leaving.delete(name);
   }
 
-  /** @param archived ids whose deletion only moves them to their pool's archive */
-  retained(archived: ReadonlySet<string>): RetainedVolume[] {
+  /** @param isArchived whether deleting a volume only moves it to its pool's archive */
+  retained(isArchived: (volumeId: string) => boolean): RetainedVolume[] {
     return [...this.#retained.values()].map(({ isDestroyed, ...volume }) => ({
       ...volume,
-      freesRoom: isDestroyed && !archived.has(volume.volumeId),
+      freesRoom: isDestroyed && !isArchived(volume.volumeId),
     }));
   }
 

@@ -20,7 +20,7 @@ export interface RetentionPressureOptions {
   readonly api: KubeApi;
   readonly watches: ClusterView;
   readonly own: OwnSide;
-  readonly ledger: Pick<VolumeLedger, 'rooms' | 'held'>;
+  readonly ledger: Pick<VolumeLedger, 'rooms' | 'heldOf'>;
   readonly retained: RetainedVolumes;
   readonly events: OutcomeEvents;
   /** share of a pool below which retained volumes give way; 0: never */
@@ -71,9 +71,10 @@ export class RetentionPressure {
     const { ledger, retained, retainedYieldBelow, retainedPerNamespaceBytes, log } = this.#options;
     try {
       const rooms = await ledger.rooms();
-      const archived = ledger.held().filter(({ onDelete }) => onDelete === 'archive');
       const ends = decideEarlyEnd({
-        retained: retained.retained(new Set(archived.map(({ volumeId }) => volumeId))),
+        retained: retained.retained((volumeId) =>
+          ledger.heldOf(volumeId).some(({ onDelete }) => onDelete === 'archive'),
+        ),
         leaving: retained.leaving(),
         rooms,
         yieldBelowShare: retainedYieldBelow,

@@ -18,7 +18,7 @@ import { openPools } from './open-pools.ts';
 
 export interface TombstoneReconcilerOptions {
   readonly api: KubeApi;
-  readonly ledger: Pick<VolumeLedger, 'rooms' | 'held'>;
+  readonly ledger: Pick<VolumeLedger, 'rooms' | 'heldOf'>;
   readonly calls: Pick<DriverCalls, 'deleteVolume'>;
   /** what gives the volume to somebody meanwhile, by name or by hand, is waited for */
   readonly orphans: Pick<Orphans, 'alone'>;
@@ -96,7 +96,7 @@ export class TombstoneReconciler {
     const isOfHandle = ({ spec }: PersistentVolume): boolean => spec.csi?.volumeHandle === volumeId;
     const { items: volumes } = await api.list('PersistentVolume', { keep: isOfHandle }, signal);
     const claim = await lookUp(api, 'PersistentVolumeClaim', stone.claim, signal);
-    const held = ledger.held().find((each) => each.volumeId === volumeId && each.poolUuid === poolUuid);
+    const held = ledger.heldOf(volumeId).find((each) => each.poolUuid === poolUuid);
     const { driverName, topologyValue } = own;
     const pools = await openPools(ledger);
     return decideTombstone({

@@ -16,7 +16,12 @@ beforeEach(() => {
 afterEach(() => world.end());
 
 /** A volume that a cluster left on the disk, for claim shop/data. */
-async function leave(id = 'pvc-old', clusterUid = 'cluster-0', sizeBytes = GiB): Promise<void> {
+async function leave(
+  id = 'pvc-old',
+  clusterUid = 'cluster-0',
+  sizeBytes = GiB,
+  claimName = 'data',
+): Promise<void> {
   const request: CreateVolumeRequest = {
     name: id,
     capacityRange: { requiredBytes: sizeBytes, limitBytes: 0n },
@@ -26,7 +31,7 @@ async function leave(id = 'pvc-old', clusterUid = 'cluster-0', sizeBytes = GiB):
     parameters: {
       adopt: 'by-name',
       [metadataKeys.claimNamespace]: 'shop',
-      [metadataKeys.claimName]: 'data',
+      [metadataKeys.claimName]: claimName,
       [metadataKeys.claimUid]: `uid-of-${id}`,
       [metadataKeys.clusterUid]: clusterUid,
       [metadataKeys.className]: 'fast',
@@ -70,6 +75,28 @@ describe('volumes of another cluster', () => {
     expect(offered()?.metadata.finalizers ?? []).toEqual([]);
     expect(world.driver.held()).toMatchObject([{ clusterUid: 'cluster-1', className: 'fast' }]);
     expect(world.counted).toContain('loam_adoptions_total');
+  });
+
+  it('are offered by the hundred at the cost of a few looks at all PVs', async () => {
+    for (let index = 0; index < 150; index += 1)
+      await leave(`pvc-${index}`, 'cluster-0', GiB, `data-${index}`);
+    world.api.calls.length = 0;
+    await world.start();
+    await world.pass(0);
+    const adopted = world.api.all('PersistentVolume');
+    expect(new Set(adopted.map(({ spec }) => spec.claimRef?.name)).size).toBe(150);
+    const looks = world.api.calls.filter(({ verb, kind }) => verb === 'list' && kind === 'PersistentVolume');
+    // the watch's own is among them
+    expect(looks.length).toBeLessThan(8);
+  });
+
+  it('of which one cannot be offered keep no other one waiting', async () => {
+    for (const name of ['a', 'b', 'c']) await leave(`pvc-${name}`, 'cluster-0', GiB, name);
+    const stranger = aPersistentVolume({ metadata: { name: 'adopted-pvc-a' } });
+    world.api.put('PersistentVolume', stranger);
+    await world.start();
+    expect(world.volume('adopted-pvc-b')?.spec.claimRef?.name).toBe('b');
+    expect(world.volume('adopted-pvc-c')?.spec.claimRef?.name).toBe('c');
   });
 
   it('are offered once the class is there', async () => {

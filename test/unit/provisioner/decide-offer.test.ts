@@ -116,6 +116,14 @@ describe('offering a volume to the claim of its name', () => {
     expect(decision.reason).toMatch(/pvc-old .*pvc-older .*loam adopt.*loam gc --remove/);
   });
 
+  it('names a few of very many, the same whichever of them is asked about', () => {
+    const all = Array.from({ length: 20 }, (_, index) => ({ ...held, volumeId: `pvc-${10 + index}` }));
+    const reasons = all.map((one) => decide(one, { twins: all.filter((other) => other !== one) }).reason);
+    expect(new Set(reasons).size).toBe(1);
+    expect(reasons[0]).toMatch(/pvc-10 .*pvc-14 \([^)]*\) and 15 more; none is chosen/);
+    expect(reasons[0]).not.toContain('pvc-15');
+  });
+
   it('prefers one that was used to an empty one of the same name', () => {
     const empty = { ...held, volumeId: 'pvc-empty', used: false };
     expect(decide({}, { twins: [empty] }).kind).toBe('offer');

@@ -84,18 +84,24 @@ describe('who asks which PVs stand for a volume', () => {
   /** An API server that answers when it is told to. */
   function slowApi(items: readonly PersistentVolume[]) {
     const asked: ListRequest<PersistentVolume>[] = [];
-    const answers: (() => void)[] = [];
+    const answers: PromiseWithResolvers<void>[] = [];
     const list = async (_: string, request: ListRequest<PersistentVolume>) => {
       asked.push(request);
-      await new Promise<void>((resolve) => answers.push(resolve));
+      const answered = Promise.withResolvers<void>();
+      answers.push(answered);
+      await answered.promise;
       return { items: items.filter(request.keep ?? (() => true)), resourceVersion: '1' };
     };
     const answer = async () => {
       await until(() => answers.length > 0);
-      answers.shift()?.();
+      answers.shift()?.resolve();
+    };
+    const fail = async () => {
+      await until(() => answers.length > 0);
+      answers.shift()?.reject(new Error('aborted'));
     };
     // nothing else is asked of it
-    return { api: { list } as unknown as KubeApi, asked, answer };
+    return { api: { list } as unknown as KubeApi, asked, answer, fail };
   }
 
   async function until(condition: () => boolean): Promise<void> {
@@ -132,6 +138,26 @@ describe('who asks which PVs stand for a volume', () => {
     await slow.answer();
     expect((await Promise.all(later)).map(names)).toEqual([['pv-b'], ['pv-c'], ['pv-a']]);
     expect(slow.asked).toHaveLength(2);
+  });
+
+  it('looks again for those who share the look of somebody who gives up', async () => {
+    using world = await watch('node-a');
+    const slow = slowApi(['a', 'b'].map(byHand));
+    const shared = new SharedHandles({ api: slow.api, watches: world.watches });
+    const impatient = new AbortController();
+    const given = shared.volumesOfHandle('a', impatient.signal).catch(() => 'given up');
+    await until(() => slow.asked.length === 1);
+    const waiting = shared.volumesOfHandle('b', impatient.signal).catch(() => 'given up');
+    const patient = shared.volumesOfHandle('b', signal);
+    await slow.answer();
+    await until(() => slow.asked.length === 2);
+    impatient.abort();
+    await slow.fail();
+    expect(await given).toMatchObject([{ metadata: { name: 'pv-a' } }]);
+    expect(await waiting).toBe('given up');
+    await until(() => slow.asked.length === 3);
+    await slow.answer();
+    expect(names(await patient)).toEqual(['pv-b']);
   });
 
   it('asks nobody where the watch sees everything', async () => {
