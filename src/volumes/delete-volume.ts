@@ -6,6 +6,7 @@ import type { LocatedVolume } from './locate-volume.ts';
 import type { Pool } from './pools/pool.ts';
 import type { InlineOwner } from './records/record.ts';
 import { archiveVolume, isToArchive } from './archive/archive-volume.ts';
+import { forgetVolume } from './forget-volume.ts';
 import { letGo } from './let-go.ts';
 import { callError, type VolumeEnvironment } from './volume-environment.ts';
 import { poolUuidOf } from './volume-context.ts';
@@ -80,12 +81,16 @@ export async function moveToTrash(
   if (await pool.volumes.exists(spec.id)) {
     await letGo(environment, { pool, record }, call);
     await environment.reached?.('released', spec.id);
-    await pool.withReserve(() => pool.trash.take(pool.volumes, spec.id));
+    try {
+      await pool.withReserve(() => pool.trash.take(pool.volumes, spec.id));
+    } catch (error) {
+      // moved, though perhaps not durably: it counts in the trash, and not here as well until somebody repeats
+      if (!(await pool.volumes.exists(spec.id))) await forgetVolume(environment, { pool, record });
+      throw error;
+    }
     await environment.reached?.('taken', spec.id);
   }
-  pool.records.forget(spec.id);
-  environment.spaceChanged.tell();
-  await pool.claimLinks.remove(record);
+  await forgetVolume(environment, { pool, record });
 }
 
 function ofPod(volumeId: string, owner: InlineOwner): StorageError {

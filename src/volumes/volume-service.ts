@@ -27,9 +27,11 @@ import type {
   UnacknowledgedVolume,
   VolumeLedger,
 } from '../model/volume-ledger.ts';
-import { adoptPath, type AdoptPathOptions } from './adoption/adopt-path.ts';
+import { adoptPath } from './adoption/adopt-path.ts';
+import type { AdoptPathOptions } from './adoption/adopted-record.ts';
 import { adoptVolume } from './adoption/adopt-volume.ts';
 import { discoveriesOf } from './adoption/discoveries.ts';
+import { Stillness } from './adoption/stillness.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
 import { archivedOf, removeArchived } from './archive/archive-volume.ts';
 import { createSnapshot } from './snapshots/create-snapshot.ts';
@@ -38,7 +40,7 @@ import { deleteSnapshot } from './snapshots/delete-snapshot.ts';
 import { deleteVolume } from './delete-volume.ts';
 import { expandVolume } from './expand-volume.ts';
 import { getSnapshot, listSnapshots } from './snapshots/list-snapshots.ts';
-import { heldVolumes, roomsOf } from './held-volumes.ts';
+import { heldFor, heldOf, heldVolumes, roomsOf } from './held-volumes.ts';
 import { describe, listingOf, listVolumes } from './list-volumes.ts';
 import { modifyVolume } from './modify-volume.ts';
 import { offeredCapabilities } from './offered-capabilities.ts';
@@ -47,10 +49,12 @@ import { recycleVolume, type RecycleRequest } from './recycle-volume.ts';
 import { reportCapacity } from './space/report-capacity.ts';
 import { poolUuidOf, volumeContextOf } from './volume-context.ts';
 import type { VolumeEnvironment } from './volume-environment.ts';
+import { notHere } from './not-here.ts';
 
 /** The driver's controller half in this process, and the ledger of what it made. Each verb's file says what it promises. */
 export class VolumeService implements ControllerDriver, VolumeLedger {
   readonly #environment: VolumeEnvironment;
+  readonly #stillness: Stillness;
   readonly #identity: { readonly name: string; readonly vendorVersion: string };
 
   constructor(
@@ -58,6 +62,7 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     identity: { readonly name: string; readonly vendorVersion: string },
   ) {
     this.#environment = environment;
+    this.#stillness = new Stillness(environment.clock);
     this.#identity = identity;
   }
 
@@ -119,9 +124,9 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     if (present !== undefined) return present;
     // throws where the volume may lie in a pool that is missing
     const late = await this.#environment.pools.find(volumeId);
-    if (late === undefined || !isServed(late.record)) throw notFound(volumeId);
+    if (late === undefined || !isServed(late.record)) throw notHere(volumeId);
     const found = await describe(this.#environment, { id: volumeId, ...late });
-    if (found === undefined) throw notFound(volumeId);
+    if (found === undefined) throw notHere(volumeId);
     return found;
   }
 
@@ -131,7 +136,7 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     const { volumeId } = request;
     if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');
     const found = await this.#environment.pools.find(volumeId, poolUuidOf(request.volumeContext));
-    if (found === undefined || !isServed(found.record)) throw notFound(volumeId);
+    if (found === undefined || !isServed(found.record)) throw notHere(volumeId);
     const { record, pool } = found;
     const unsupported = whyUnsupported(record, request.capabilities);
     const message = unsupported || whyDifferent(record, volumeContextOf(record, pool.uuid), request);
@@ -147,7 +152,8 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     const volumes: UnacknowledgedVolume[] = [];
     for (const pool of this.#environment.pools.open()) {
       for (const record of pool.records.all()) {
-        if (record.acknowledged || record.state !== 'ready') continue;
+        // what is half made, too: of its maker nothing may be left who would undo it
+        if (record.acknowledged || record.state === 'recycling') continue;
         const { name, claim, clusterUid, createdAtMs } = record;
         volumes.push({
           volumeId: record.spec.id,
@@ -184,6 +190,14 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
     return heldVolumes(this.#environment.pools.open());
   }
 
+  heldOf(volumeId: string): readonly HeldVolume[] {
+    return heldOf(this.#environment.pools.open(), volumeId);
+  }
+
+  heldFor(claim: Parameters<VolumeLedger['heldFor']>[0]): readonly HeldVolume[] {
+    return heldFor(this.#environment.pools.open(), claim);
+  }
+
   close(volumeId: string): () => void {
     return this.#environment.holds.close(volumeId);
   }
@@ -213,7 +227,7 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
 
   /** What lies in the discovery folders of pools that make volumes of it. */
   discoveries(): Promise<readonly Discovery[]> {
-    return discoveriesOf(this.#environment.pools.open());
+    return discoveriesOf(this.#environment.pools, this.#stillness);
   }
 
   rooms(): Promise<readonly PoolRoom[]> {
@@ -240,8 +254,4 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
 /** A pod's inline volume is none of the controller's. */
 function isServed({ state, inline }: VolumeRecord): boolean {
   return state === 'ready' && inline === undefined;
-}
-
-export function notFound(volumeId: string): StorageError {
-  return new StorageError('volume-not-found', `volume ${volumeId} is not on this node`);
 }

@@ -52,7 +52,13 @@ export async function takeFromArchive(
       `volume ${volumeId} exists in pool ${(other ?? pool).name} beside the archived ${archiveId}; delete it first`,
     );
   }
-  pool.records.put(await pool.archive.giveBack(archiveId, pool.volumes));
+  try {
+    pool.records.put(await pool.archive.giveBack(archiveId, pool.volumes));
+  } catch (error) {
+    // moved all the same, so that a repeat has to find it here
+    if (await pool.volumes.exists(volumeId)) await pool.records.load(volumeId);
+    throw error;
+  }
   pool.lookAtImages();
   spaceChanged.tell();
   await reached?.('commit', volumeId);

@@ -108,7 +108,12 @@ export class Archive {
     } finally {
       await directory.close();
     }
-    await this.#parts.folder.rename(archiveId, volumes, record.spec.id);
+    try {
+      await this.#parts.folder.rename(archiveId, volumes, record.spec.id);
+    } catch (error) {
+      if (!(await this.#parts.folder.exists(archiveId))) this.forget(archiveId);
+      throw error;
+    }
     this.forget(archiveId);
     return back;
   }
@@ -152,5 +157,5 @@ export class Archive {
 
 export function notArchived(archiveId: string): StorageError {
   const name = JSON.stringify(archiveId).slice(1, -1);
-  return new StorageError('volume-not-found', `${name} is in no archive of this node`);
+  return new StorageError('volume-not-found', `${name} is in no archive of this node; loam gc lists what is`);
 }

@@ -44,7 +44,7 @@ export async function recoverPool(pool: Pool, options: RecoveryOptions): Promise
       pool.records.forget(spec.id);
       log.info({ volumeId: spec.id }, 'half-made volume of an earlier process removed');
     } catch (error) {
-      // stays an intent: never served, tried again by the next create of this name or the next start
+      // stays an intent: never served, removed by the claim loop, which is told of it, by the next create of this name or the next start
       log.error({ volumeId: spec.id, error: messageOf(error) }, 'half-made volume cannot be removed');
     }
   });

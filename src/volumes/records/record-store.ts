@@ -4,8 +4,11 @@ import { readIfPresent, writeDurably } from '../../host/durable-file.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { VolumeId } from '../../model/volume-id.ts';
 import { formatRecord, parseRecord, recordName, type VolumeRecord } from './record.ts';
+import { ClaimIndex } from './claim-index.ts';
 import { scanRecords, type RecordKind, type ScanReport } from './scan-records.ts';
+import { promisedTo } from '../space/promised.ts';
 import { UnwrittenSpace } from '../space/unwritten-space.ts';
+import { notHere } from '../not-here.ts';
 
 /**
  * An empty file beside the record, there once a PV was seen. A file of its own, since it can be made without an fsync:
@@ -30,6 +33,7 @@ export class RecordStore {
   readonly #records = new Map<string, VolumeRecord>();
   readonly #broken = new Map<string, StorageError>();
   readonly #idByName = new Map<string, VolumeId>();
+  readonly #byClaim = new ClaimIndex();
   readonly #recycling = new Map<string, VolumeRecord>();
   #promisedBytes = 0n;
   readonly #unwritten = new UnwrittenSpace();
@@ -55,6 +59,11 @@ export class RecordStore {
   byName(name: string): VolumeRecord | undefined {
     const id = this.#idByName.get(name);
     return id === undefined ? undefined : this.#records.get(id);
+  }
+
+  /** Those that name a claim of this namespace and name, of whatever uid. */
+  madeFor(claim: { readonly namespace: string; readonly name: string }): readonly VolumeRecord[] {
+    return this.#byClaim.idsFor(claim).flatMap((id) => this.#records.get(id) ?? []);
   }
 
   all(): IterableIterator<VolumeRecord> {
@@ -114,7 +123,8 @@ export class RecordStore {
     this.#drop(record.spec.id);
     this.#records.set(record.spec.id, record);
     this.#idByName.set(record.name, record.spec.id);
-    this.#promisedBytes += record.spec.sizeBytes;
+    this.#byClaim.add(record);
+    this.#promisedBytes += promisedTo(record.spec);
     if (record.source !== undefined) this.#copied += 1;
     if (record.state === 'recycling') this.#recycling.set(record.spec.id, record);
     this.#unwritten.put(record.spec);
@@ -150,7 +160,8 @@ export class RecordStore {
     this.#records.delete(id);
     this.#recycling.delete(id);
     this.#idByName.delete(record.name);
-    this.#promisedBytes -= record.spec.sizeBytes;
+    this.#byClaim.remove(record);
+    this.#promisedBytes -= promisedTo(record.spec);
     if (record.source !== undefined) this.#copied -= 1;
   }
 
@@ -165,14 +176,20 @@ export class RecordStore {
    */
   async change(id: VolumeId, change: (record: VolumeRecord) => VolumeRecord): Promise<void> {
     const before = this.#records.get(id);
-    if (before === undefined) throw new StorageError('volume-not-found', `volume ${id} is not on this node`);
+    if (before === undefined) throw notHere(id);
     const directory = await this.#volumes.openChild(id);
+    const follow = (): void => this.put(change(this.#records.get(id) ?? before));
     try {
       await this.#withReserve(() => this.write(directory, change(before)));
+    } catch (error) {
+      // written all the same, though perhaps not durably: what the disk says is what counts
+      const text = await readIfPresent(directory, recordName).catch(() => undefined);
+      if (text === formatRecord(change(before))) follow();
+      throw error;
     } finally {
       await directory.close();
     }
-    this.put(change(this.#records.get(id) ?? before));
+    follow();
   }
 
   /**

@@ -34,10 +34,19 @@ export async function deleteSnapshot(
       const found = await pools.findSnapshot(snapshotId);
       if (found === undefined) return holder();
       const { pool } = found;
-      await pool.trash.take(pool.snapshots, snapshotId);
+      const forget = (): void => {
+        pool.snapshotRecords.forget(snapshotId);
+        environment.spaceChanged.tell();
+      };
+      try {
+        await pool.trash.take(pool.snapshots, snapshotId);
+      } catch (error) {
+        // moved, though perhaps not durably: it counts in the trash, and not here as well until somebody repeats
+        if (!(await pool.snapshots.exists(snapshotId))) forget();
+        throw error;
+      }
       await environment.reached?.('taken', snapshotId);
-      pool.snapshotRecords.forget(snapshotId);
-      environment.spaceChanged.tell();
+      forget();
       return pool;
     });
     if (taken !== undefined) await waitUntilRemoved(environment, taken, snapshotId, call);

@@ -137,6 +137,25 @@ describe('a claim that changes while its volume is made', () => {
     expect(world.callsOf('PersistentVolumeClaim')).toEqual(['get data']);
   });
 
+  it('by being deleted while a call that timed out is still at work: nothing is left once that has ended', async () => {
+    await world.start();
+    world.driver.onCreate = (request) => {
+      world.driver.make(request);
+      world.api.erase('PersistentVolumeClaim', 'shop/data');
+      throw new CsiError('DEADLINE_EXCEEDED', 'CreateVolume did not answer within 10 s');
+    };
+    let isAtWork = true;
+    world.driver.onDelete = () => {
+      if (isAtWork) throw new CsiError('ABORTED', 'its creation is still running');
+    };
+    world.claim();
+    await world.pass(5_000);
+    expect(world.driver.deletes.length).toBeGreaterThan(1);
+    isAtWork = false;
+    await world.pass(60_000);
+    world.expectNothingLeft();
+  });
+
   it('by being made anew: the old one’s volume goes, the new one gets its own', async () => {
     await world.start();
     whileMaking(() => {

@@ -176,14 +176,28 @@ describe('CreateVolume', () => {
     expect(await lab.namesIn('by-claim')).toEqual([]);
   });
 
-  test('makes no link from names that Kubernetes would not take', async () => {
+  // the others could be made: an option to whatever lists them, an escape of the terminal, a hidden folder
+  test.each([
+    ['..', '../../../evil'],
+    ['team', '-rf'],
+    ['--help', 'data'],
+    ['.hidden', 'data'],
+    ['team', 'da\u{1b}[2Jta\n'],
+    ['Team', 'data'],
+    ['team', 'a'.repeat(254)],
+  ])('makes no link from names that Kubernetes would not take: %j/%j', async (namespace, name) => {
     const { service } = await lab.start();
     const parameters = {
       backend: 'directory',
-      [metadataKeys.claimName]: '../../../evil',
-      [metadataKeys.claimNamespace]: '..',
+      [metadataKeys.claimName]: name,
+      [metadataKeys.claimNamespace]: namespace,
     };
     await service.createVolume(createRequest('pvc-a', { parameters }), callFor());
+    expect(await lab.namesIn('by-claim')).toEqual([]);
+    await service.deleteVolume({ volumeId: 'pvc-a' }, callFor());
+    // nor at a start, which mends what links are missing
+    await service.createVolume(createRequest('pvc-b', { parameters }), callFor());
+    await lab.start();
     expect(await lab.namesIn('by-claim')).toEqual([]);
   });
 

@@ -5,6 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Directory } from '../../../src/host/directory.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
 import { RecordStore } from '../../../src/volumes/records/record-store.ts';
+import { heldFor, heldOf, heldVolumes } from '../../../src/volumes/held-volumes.ts';
+import type { Pool } from '../../../src/volumes/pools/pool.ts';
 import type { VolumeRecord } from '../../../src/volumes/records/record.ts';
 
 const MiB = 1n << 20n;
@@ -44,6 +46,46 @@ function image(name: string, change: Partial<VolumeRecord['spec']> = {}): Volume
     acknowledged: false,
   };
 }
+
+describe('the volumes that were made for a claim', () => {
+  const shop = { namespace: 'shop', name: 'data' };
+  const madeFor = (claim: typeof shop): string[] =>
+    records.madeFor(claim).map(({ spec, claim: made }) => `${spec.id} ${made?.uid ?? ''}`);
+
+  it('are found by its name, of whatever uid, and no others', () => {
+    records.put({ ...image('a'), claim: { ...shop, uid: 'one' } });
+    records.put({ ...image('b'), claim: { ...shop, uid: 'two' } });
+    records.put({ ...image('c'), claim: { ...shop, namespace: 'lab', uid: 'three' } });
+    records.put(image('d'));
+    expect(madeFor(shop)).toEqual(['a one', 'b two']);
+    expect(madeFor({ namespace: 'shop', name: 'other' })).toEqual([]);
+  });
+
+  it('are those that name it now: not what was recycled, given to another claim or deleted', () => {
+    for (const name of ['a', 'b', 'c']) records.put({ ...image(name), claim: { ...shop, uid: name } });
+    records.put(image('a'));
+    records.put({ ...image('b'), claim: { namespace: 'shop', name: 'other', uid: 'o' } });
+    records.forget('c');
+    expect(madeFor(shop)).toEqual([]);
+    expect(madeFor({ namespace: 'shop', name: 'other' })).toEqual(['b o']);
+    records.put({ ...image('a'), claim: { ...shop, uid: 'again' } });
+    expect(madeFor(shop)).toEqual(['a again']);
+  });
+
+  it('and the volume of an id are told without a look at all the others', () => {
+    const pool = { name: 'fast', uuid: 'pool-1', records } as unknown as Pool;
+    records.put({ ...image('a'), claim: { ...shop, uid: 'one' } });
+    records.put({ ...image('begun'), state: 'creating', claim: { ...shop, uid: 'two' } });
+    const owner = { namespace: 'shop', name: 'pod', uid: 'p', targetPath: '/pods/p' };
+    records.put({ ...image('inline'), inline: owner, claim: { ...shop, uid: 'three' } });
+    const held = heldVolumes([pool]);
+    expect(held.map(({ volumeId }) => volumeId)).toEqual(['a']);
+    records.all = () => expect.fail('a walk over all of them');
+    expect(heldFor([pool], shop)).toEqual(held);
+    expect(heldOf([pool], 'a')).toEqual(held);
+    for (const id of ['begun', 'inline', 'nobody']) expect(heldOf([pool], id)).toEqual([]);
+  });
+});
 
 describe('what images have not written yet', () => {
   it('is all of a thin image until it was looked at, and then the rest', () => {
