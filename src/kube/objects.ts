@@ -94,6 +94,8 @@ export interface PersistentVolume extends KubeObject {
     phase?: 'Pending' | 'Available' | 'Bound' | 'Released' | 'Failed';
     message?: string;
     reason?: string;
+    /** by the API server's clock */
+    lastPhaseTransitionTime?: string;
   };
 }
 export interface CsiVolumeSource {

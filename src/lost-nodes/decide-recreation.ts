@@ -98,6 +98,9 @@ function begin({ volume, claim, claimRef, tombstone, loss, end }: RecreationFact
     if (loss.policy.kind === 'release') return { kind: 'leave', tell: true, reason: loss.reason };
     return { kind: 'write-tombstone', recreation: 'pending', reason: loss.reason };
   }
+  // written back from a file, with its PV: the node would keep the data, too
+  if (claim?.spec.volumeName === volume.metadata.name)
+    return leave(`claim ${claimKey(claimRef)} is a newer one and names the PV`);
   if (end.kind === 'later') return { kind: 'wait', afterMs: end.afterMs, reason: end.reason };
   if (end.kind === 'not') return leave(end.reason);
   return tombstone === undefined

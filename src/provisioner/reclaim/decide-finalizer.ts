@@ -35,9 +35,14 @@ function canNeverBeReclaimed({ metadata, spec, status }: PersistentVolume): bool
   return (spec.claimRef?.uid ?? '') === '' && status?.phase !== 'Bound';
 }
 
-/** Strategic patches merge this list item by item, so nobody else's finalizer is touched and no version is needed. */
-export function finalizerPatch(kind: 'add' | 'remove'): object {
-  return kind === 'add'
-    ? { metadata: { finalizers: [provisionerFinalizer] } }
-    : { metadata: { '$deleteFromPrimitiveList/finalizers': [provisionerFinalizer] } };
+/**
+ * Strategic patches merge this list item by item, so nobody else's finalizer is touched and no version is needed; but the uid is: a newer
+ * PV of the name has a finalizer of its own.
+ */
+export function finalizerPatch({ metadata: { uid } }: PersistentVolume, kind: 'add' | 'remove'): object {
+  const change =
+    kind === 'add'
+      ? { finalizers: [provisionerFinalizer] }
+      : { '$deleteFromPrimitiveList/finalizers': [provisionerFinalizer] };
+  return { metadata: { ...(uid === undefined ? {} : { uid }), ...change } };
 }

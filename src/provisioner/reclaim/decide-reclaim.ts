@@ -88,15 +88,22 @@ export function decideReclaim(
     reason: `phase ${phase}, reclaim policy ${isRecycle ? 'Retain with on-release: recycle' : 'Delete'}`,
   };
   const { retainedUntilMs, retainForMs } = end;
-  const untilMs = retainedUntilMs ?? retentionEndMs(nowMs, retainForMs);
+  const untilMs = retainedUntilMs ?? retentionEndMs(Math.max(nowMs, releasedMs(volume)), retainForMs);
   if (untilMs <= nowMs) return { kind, ...released };
   const isNoted = retainedUntilMs !== undefined;
   return { kind: 'retain', ...released, untilMs, isNoted, forMs: retainForMs, next: kind };
 }
 
+/** By the API server's clock: a node without a battery may believe that it is last week, and note an end that is past. */
+function releasedMs({ status }: PersistentVolume): number {
+  const atMs = Date.parse(status?.lastPhaseTransitionTime ?? '');
+  return Number.isNaN(atMs) ? 0 : atMs;
+}
+
 /** A PV that may still give the data to somebody, be it only by an undelete. */
 function keepsDataOf(other: PersistentVolume, volume: PersistentVolume, nowMs: number): boolean {
   if (other.metadata.name === volume.metadata.name) return false;
+  if (other.spec.csi?.driver !== volume.spec.csi?.driver) return false;
   if (!mayBeSamePool(poolUuidOf(other), poolUuidOf(volume))) return false;
   const phase = other.status?.phase;
   if (phase !== 'Released' && phase !== 'Failed') return true;
@@ -111,7 +118,9 @@ export type ClaimFate =
   | { readonly kind: 'gone'; readonly reason: string }
   | { readonly kind: 'alive'; readonly reason: string }
   /** alive, with another volume, and this one may hold data */
-  | { readonly kind: 'bound-elsewhere'; readonly reason: string };
+  | { readonly kind: 'bound-elsewhere'; readonly reason: string }
+  /** gone, but a newer one of its name asks for this very PV */
+  | { readonly kind: 'asked-for'; readonly reason: string };
 
 /**
  * What became of a PV's claim, by a live look at its name. `undefined`: the API server says that there is none.
@@ -125,9 +134,16 @@ export function decideClaimFate(
   wasUsed: boolean,
 ): ClaimFate {
   if (live === undefined) return { kind: 'gone', reason: 'the claim does not exist' };
-  if (uidOf(live) !== claim.uid)
-    return { kind: 'gone', reason: 'a claim of that name exists, but it is a newer one' };
   const bound = live.spec.volumeName ?? '';
+  if (uidOf(live) !== claim.uid) {
+    if (bound !== volumeName)
+      return { kind: 'gone', reason: 'a claim of that name exists, but it is a newer one' };
+    // claim and PV written back from a file: Kubernetes binds them no more, and whoever wrote them wants the data
+    return {
+      kind: 'asked-for',
+      reason: `claim ${claimKey(claim)} is a newer one and names this PersistentVolume (spec.volumeName), so that its data is kept: loam undelete ${volumeName} gives it to that claim; delete the claim to have the volume reclaimed`,
+    };
+  }
   if (bound !== '' && bound !== volumeName) {
     if (!wasUsed)
       return { kind: 'gone', reason: `the claim is bound to ${bound}, and this volume was never used` };

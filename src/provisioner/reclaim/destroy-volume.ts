@@ -12,9 +12,9 @@ import { logFacts, uidOf } from '../../claims/claim-facts.ts';
 import { classNameOfVolume } from '../../claims/volume-facts.ts';
 import { finalizerPatch } from './decide-finalizer.ts';
 import type { DriverCalls } from '../driver-calls.ts';
-import type { RefusedEnds } from './refused-ends.ts';
+import type { RefusalWords, RefusedEnds } from './refused-ends.ts';
 
-const words = {
+const words: RefusalWords = {
   event: 'VolumeFailedDelete',
   metric: 'controller_persistentvolume_delete_failed_total',
   doing: 'deleted',
@@ -94,7 +94,12 @@ export class VolumeDestruction {
     }
     if (volume.metadata.finalizers?.includes(provisionerFinalizer) !== true) return;
     await tolerateAbsence(
-      api.patch('PersistentVolume', key, { type: 'strategic', body: finalizerPatch('remove') }, signal),
+      api.patch(
+        'PersistentVolume',
+        key,
+        { type: 'strategic', body: finalizerPatch(volume, 'remove') },
+        signal,
+      ),
     );
   }
 }

@@ -2,9 +2,10 @@ import type { KubeApi } from '../../kube/kube-api.ts';
 import { lookUp } from '../../kube/look-up.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
 import type { Clock } from '../../model/clock.ts';
-import { uidOf } from '../../claims/claim-facts.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import type { ClusterView } from '../watches.ts';
+import type { HeldVolume } from '../../model/volume-ledger.ts';
+import { decideForeign } from './decide-foreign.ts';
 import { decideClaimFate, decideReclaim, type ClaimFate, type ReclaimDecision } from './decide-reclaim.ts';
 import type { SharedHandles } from './shared-handles.ts';
 
@@ -18,6 +19,10 @@ export interface VolumeJudgeOptions {
   readonly sharedHandles: SharedHandles;
   /** whether a volume may hold data; VolumeLedger's, or always true */
   readonly wasUsed: (volumeId: string) => boolean;
+  /** what the disks have of this id; VolumeLedger's, or nothing */
+  readonly heldOf: (volumeId: string) => readonly HeldVolume[];
+  /** unset where it could not be read */
+  readonly clusterUid: string | undefined;
   readonly clock: Clock;
 }
 
@@ -31,20 +36,18 @@ export class VolumeJudge {
 
   /** By what the store knows. */
   decide(volume: PersistentVolume): ReclaimDecision {
-    const { own, watches, clock } = this.#options;
+    const { watches } = this.#options;
     const handle = volume.spec.csi?.volumeHandle;
-    const sameData = handle === undefined ? [] : watches.volumesOfHandle(handle);
-    return decideReclaim(volume, own, sameData, clock.nowMs());
+    return this.#decide(volume, handle === undefined ? [] : watches.volumesOfHandle(handle));
   }
 
   /** After a look at whatever else may stand for the data. */
   async decideSharing(volume: PersistentVolume, signal: AbortSignal): Promise<ReclaimDecision> {
-    const { own, watches, sharedHandles, clock } = this.#options;
+    const { watches, sharedHandles } = this.#options;
     const decision = this.decide(volume);
     const isEnd = decision.kind === 'reclaim' || decision.kind === 'recycle';
     if (!isEnd || !watches.isScoped) return decision;
-    const sameData = await sharedHandles.volumesOfHandle(decision.volumeId, signal);
-    return decideReclaim(volume, own, sameData, clock.nowMs());
+    return this.#decide(volume, await sharedHandles.volumesOfHandle(decision.volumeId, signal));
   }
 
   /**
@@ -52,11 +55,10 @@ export class VolumeJudge {
    * a one is looked for in the API itself, where the watch may be late.
    */
   async decideLast(now: PersistentVolume, signal: AbortSignal): Promise<ReclaimDecision> {
-    const { own, sharedHandles, clock } = this.#options;
+    const { sharedHandles } = this.#options;
     const decision = this.decide(now);
     if (decision.kind !== 'reclaim' || now.metadata.deletionTimestamp === undefined) return decision;
-    const sameData = await sharedHandles.liveVolumesOfHandle(decision.volumeId, signal);
-    return decideReclaim(now, own, sameData, clock.nowMs());
+    return this.#decide(now, await sharedHandles.liveVolumesOfHandle(decision.volumeId, signal));
   }
 
   /**
@@ -74,7 +76,7 @@ export class VolumeJudge {
       inStore === undefined && watches.isScoped
         ? await lookUp(api, 'PersistentVolumeClaim', decision.claim, signal)
         : inStore;
-    if (claim === undefined || uidOf(claim) !== decision.claim.uid) return undefined;
+    if (claim === undefined) return undefined;
     const fate = this.#fateOf(claim, decision, volume);
     return fate.kind === 'gone' ? undefined : fate;
   }
@@ -83,6 +85,13 @@ export class VolumeJudge {
   async liveFate(volume: PersistentVolume, decision: Released, signal: AbortSignal): Promise<ClaimFate> {
     const live = await lookUp(this.#options.api, 'PersistentVolumeClaim', decision.claim, signal);
     return this.#fateOf(live, decision, volume);
+  }
+
+  #decide(volume: PersistentVolume, sameData: readonly PersistentVolume[]): ReclaimDecision {
+    const { own, clock, heldOf, clusterUid } = this.#options;
+    const decision = decideReclaim(volume, own, sameData, clock.nowMs());
+    if (!('volumeId' in decision)) return decision;
+    return decideForeign(volume, heldOf(decision.volumeId), clusterUid) ?? decision;
   }
 
   #fateOf(claim: PersistentVolumeClaim | undefined, decision: Released, volume: PersistentVolume): ClaimFate {

@@ -1,6 +1,7 @@
 import type { KubeApi } from '../../kube/kube-api.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
-import type { OwnSide } from '../../claims/volume-facts.ts';
+import type { PersistentVolume } from '../../kube/objects.ts';
+import { classNameOfVolume, type OwnSide } from '../../claims/volume-facts.ts';
 import type { Clock } from '../../model/clock.ts';
 import { every } from '../../model/every.ts';
 import type { Log } from '../../model/log.ts';
@@ -9,6 +10,7 @@ import type { VolumeLedger } from '../../model/volume-ledger.ts';
 import type { DriverCalls } from '../driver-calls.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
 import type { ClusterView } from '../watches.ts';
+import { decideForeign } from './decide-foreign.ts';
 import { VolumeDestruction } from './destroy-volume.ts';
 import { VolumeJudge } from './judge-volume.ts';
 import { VolumeRecycling } from './recycle-volume.ts';
@@ -32,6 +34,8 @@ export interface ReclaimLoopOptions {
   readonly sharedHandles: SharedHandles;
   /** unset: another driver's volumes, which can be destroyed and retained, but not recycled */
   readonly ledger: VolumeLedger | undefined;
+  /** unset where it could not be read */
+  readonly clusterUid: string | undefined;
   /** share of a pool; unset: never */
   readonly retainedYieldBelow?: number;
   /** unset: no cap */
@@ -61,6 +65,7 @@ export class ReclaimLoop {
     const judge = new VolumeJudge({
       ...options,
       wasUsed: (volumeId) => ledger?.wasUsed(volumeId) ?? true,
+      heldOf: (volumeId) => ledger?.heldOf(volumeId) ?? [],
     });
     this.#reconciler = new VolumeReconciler({
       ...shared,
@@ -69,11 +74,26 @@ export class ReclaimLoop {
       destruction,
       recycling,
       standDown,
+      takeOver: (volume, signal) => this.#takeOver(volume, signal),
       close: (volumeId) => ledger?.close(volumeId) ?? (() => {}),
     });
     const limits = { retainedYieldBelow, retainedPerNamespaceBytes };
     if (ledger !== undefined && (retainedYieldBelow > 0 || retainedPerNamespaceBytes > 0n))
       this.#pressure = new RetentionPressure({ ...shared, ledger, ...limits });
+  }
+
+  async #takeOver(volume: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const { ledger, clusterUid, calls, log } = this.#options;
+    const { volumeHandle } = volume.spec.csi ?? {};
+    if (ledger === undefined || clusterUid === undefined || volumeHandle === undefined) return;
+    if (decideForeign(volume, ledger.heldOf(volumeHandle), clusterUid) === undefined) return;
+    const className = classNameOfVolume(volume);
+    const owner = { clusterUid, ...(className === '' ? {} : { className }) };
+    await calls.within('taking the volume over', signal, (call) => ledger.adopt(volumeHandle, owner, call));
+    log.info(
+      { persistentVolume: volume.metadata.name, volumeId: volumeHandle },
+      'a volume of another cluster has a claim here, and is of this one',
+    );
   }
 
   reconcile(name: string, signal: AbortSignal): Promise<Outcome> {

@@ -40,6 +40,8 @@ export interface VolumeReconcilerOptions {
   readonly standDown: StandDown;
   readonly retained: RetainedVolumes;
   readonly events: OutcomeEvents;
+  /** a claim of this cluster has it: the record of one that another cluster made says so from now on */
+  readonly takeOver: (volume: PersistentVolume, signal: AbortSignal) => Promise<void>;
   /** keeps a volume from being staged anew until the returned function is called; VolumeLedger's, or nothing */
   readonly close: (volumeId: string) => () => void;
   readonly clock: Clock;
@@ -188,6 +190,7 @@ export class VolumeReconciler {
       events.warning('PersistentVolume', volume, reason, decision.reason);
     }
     const isGoing = volume.metadata.deletionTimestamp !== undefined;
+    if (volume.status?.phase === 'Bound') await this.#options.takeOver(volume, signal);
     if (decision.kind === 'shared') {
       if (isGoing) {
         // undeleted as another PV, which looks after the data from now on
@@ -216,9 +219,16 @@ export class VolumeReconciler {
 
   /** The PV is Released, but its claim lives. Either the news are late, or the claim got another volume. */
   async #claimThere(volume: PersistentVolume, fate: ClaimFate, signal: AbortSignal): Promise<Outcome> {
-    if (fate.kind === 'bound-elsewhere') {
-      this.#options.events.warning('PersistentVolume', volume, 'VolumeFailedDelete', fate.reason);
+    const { api, watches, events } = this.#options;
+    if (fate.kind === 'asked-for') {
+      // the binder writes the PV first, so that news of the claim may be ahead of ours of the PV
+      const now = await api.get('PersistentVolume', { name: volume.metadata.name }, signal);
+      watches.putVolume(now);
+      if (now.metadata.resourceVersion !== volume.metadata.resourceVersion)
+        return { kind: 'retry', afterMs: changedMs };
     }
+    if (fate.kind === 'bound-elsewhere' || fate.kind === 'asked-for')
+      events.warning('PersistentVolume', volume, 'VolumeFailedDelete', fate.reason);
     const outcome = await this.#options.standDown.standDown(volume, signal);
     // the claim's end wakes this PV
     return outcome.kind === 'retry' ? outcome : { kind: 'retry' };

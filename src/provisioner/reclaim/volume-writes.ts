@@ -60,11 +60,12 @@ export class VolumeWrites {
   }
 
   #finalizer(
-    { metadata: { name } }: PersistentVolume,
+    volume: PersistentVolume,
     kind: 'add' | 'remove',
     signal: AbortSignal,
   ): Promise<PersistentVolume> {
-    return this.#patch(name, { type: 'strategic', body: finalizerPatch(kind) }, signal);
+    const body = finalizerPatch(volume, kind);
+    return this.#patch(volume.metadata.name, { type: 'strategic', body }, signal);
   }
 
   #annotate(
