@@ -12,6 +12,7 @@ import { acknowledgedName, usedName } from './records/record-store.ts';
 import { formatRecord, recordName, type VolumeRecord } from './records/record.ts';
 import { waitUntilRemoved } from './trash/wait-until-removed.ts';
 import { backendOf, callError, type VolumeEnvironment } from './volume-environment.ts';
+import { notHere } from './not-here.ts';
 
 /** Beside the record, while the old data is on its way to the trash: an entry of it, with a record of its own. */
 export const oldName = 'old';
@@ -22,6 +23,8 @@ const markNames: readonly string[] = [recordName, acknowledgedName, usedName];
 export interface RecycleRequest {
   readonly volumeId: string;
   readonly poolUuid?: string;
+  /** goes on with what was begun, and leaves what was not */
+  readonly onlyBegun?: boolean;
 }
 
 /**
@@ -39,11 +42,12 @@ export async function recycleVolume(
   request: RecycleRequest,
   call: CallContext,
 ): Promise<void> {
-  const { volumeId, poolUuid } = request;
+  const { volumeId, poolUuid, onlyBegun = false } = request;
   if (!isVolumeId(volumeId)) throw notHere(volumeId);
   try {
     const begun = await environment.locks.runInTurn(volumeId, 'its recycling', call.signal, async () => {
       const located = await findRecyclable(environment, volumeId, poolUuid);
+      if (onlyBegun && located.record.state !== 'recycling') return undefined;
       return (await empty(environment, located, call)) ? located : undefined;
     });
     if (begun === undefined) return;
@@ -69,11 +73,6 @@ async function findRecyclable(
   if (found === undefined || found.record.state === 'creating') throw notHere(volumeId);
   refuseInline(found.record);
   return found;
-}
-
-function notHere(volumeId: string): StorageError {
-  const name = JSON.stringify(volumeId).slice(1, -1);
-  return new StorageError('volume-not-found', `volume ${name} is not on this node`);
 }
 
 /** Whether there is nothing in it, nor ever was. */

@@ -12,9 +12,9 @@ import { classNameOfVolume } from '../../claims/volume-facts.ts';
 import type { DriverCalls } from '../driver-calls.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
 import type { ClusterView } from '../watches.ts';
-import type { RefusedEnds } from './refused-ends.ts';
+import type { RefusalWords, RefusedEnds } from './refused-ends.ts';
 
-const words = {
+const words: RefusalWords = {
   event: 'VolumeFailedRecycle',
   metric: 'loam_volume_recycle_failed_total',
   doing: 'recycled',
@@ -56,12 +56,21 @@ export class VolumeRecycling {
   }
 
   /** Only what happens to the data. @returns when to ask again; undefined: it is empty */
-  async empty(volume: PersistentVolume, claim: ClaimRef, signal: AbortSignal): Promise<Outcome | undefined> {
+  async empty(
+    volume: PersistentVolume,
+    claim: ClaimRef,
+    signal: AbortSignal,
+    { onlyBegun = false }: { readonly onlyBegun?: boolean } = {},
+  ): Promise<Outcome | undefined> {
     const { calls, ledger, refusals } = this.#options;
     const csi = volume.spec.csi;
     if (csi === undefined || ledger === undefined) return { kind: 'done' };
     const poolUuid = csi.volumeAttributes?.[poolUuidKey];
-    const request = { volumeId: csi.volumeHandle, ...(poolUuid === undefined ? {} : { poolUuid }) };
+    const request = {
+      volumeId: csi.volumeHandle,
+      ...(poolUuid === undefined ? {} : { poolUuid }),
+      ...(onlyBegun ? { onlyBegun } : {}),
+    };
     try {
       await calls.within('recycling the volume', signal, (call) => ledger.recycle(request, call));
     } catch (error) {

@@ -1,24 +1,31 @@
+import type { EventReason } from '../../claims/event-reasons.ts';
 import type { KubeApi } from '../../kube/kube-api.ts';
 import { lookUp } from '../../kube/look-up.ts';
 import type { PersistentVolume } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
 import type { Log } from '../../model/log.ts';
-import type { VolumeLedger } from '../../model/volume-ledger.ts';
+import type { HeldVolume, VolumeLedger } from '../../model/volume-ledger.ts';
 import { poolUuidKey, type ClaimRef } from '../../model/volume.ts';
 import { reclaiming } from '../../claims/annotations.ts';
 import { claimKey, uidOf } from '../../claims/claim-facts.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
+import { isMarked } from './decide-reclaim.ts';
+import type { ClusterView } from '../watches.ts';
 import type { VolumeDestruction } from './destroy-volume.ts';
 import { readEnd } from '../../claims/read-end.ts';
 import type { VolumeRecycling } from './recycle-volume.ts';
 import type { VolumeWrites } from './volume-writes.ts';
+
+/** The PV as it was read last is in the store already. */
+const changedMs = 20;
 
 /** How far an end had come on the disk. */
 type Remains = 'untouched' | 'taken' | 'emptying' | 'emptied' | 'unknown';
 
 export interface StandDownOptions {
   readonly api: KubeApi;
-  readonly ledger?: Pick<VolumeLedger, 'held' | 'rooms' | 'poolTroubles'> | undefined;
+  readonly watches: Pick<ClusterView, 'putVolume'>;
+  readonly ledger?: Pick<VolumeLedger, 'heldOf' | 'rooms' | 'poolTroubles'> | undefined;
   readonly writes: VolumeWrites;
   readonly destruction: VolumeDestruction;
   readonly recycling: VolumeRecycling;
@@ -34,6 +41,7 @@ export interface StandDownOptions {
  * - taken away (the data is in the trash, or gone): the PV stands for nothing. The end is finished, the PV with it. One that is free is
  *   not bound any more once it is being deleted; whoever was bound meanwhile could not stage it, and is told by an Event on the claim.
  * - being emptied: that is finished, because nobody can stage the volume until then. Who has it by then is told that it begins empty.
+ *   This is also done where somebody took the mark off by hand: nothing else would ever come back to such a volume.
  *
  * Nobody loses what he wrote: before the data is touched its new owner would have been seen, afterwards he cannot stage it.
  */
@@ -46,7 +54,7 @@ export class StandDown {
 
   async standDown(volume: PersistentVolume, signal: AbortSignal): Promise<Outcome> {
     const mark = volume.metadata.annotations?.[reclaiming];
-    if (mark === undefined) return { kind: 'done' };
+    if (mark === undefined) return this.#finishUnmarked(volume, signal);
     const { destruction, recycling, writes, log } = this.#options;
     const { name, deletionTimestamp } = volume.metadata;
     const ref = volume.spec.claimRef;
@@ -70,7 +78,7 @@ export class StandDown {
         );
         return destruction.destroy(volume, claim, signal);
       case 'emptying': {
-        const refused = await recycling.empty(volume, claim, signal);
+        const refused = await recycling.empty(volume, claim, signal, { onlyBegun: true });
         if (refused !== undefined) return refused;
         break;
       }
@@ -78,15 +86,45 @@ export class StandDown {
       case 'emptied':
         break;
     }
-    if (remains === 'emptying' || remains === 'emptied')
-      await this.#tell(
-        volume,
-        'VolumeEmptied',
-        'was being recycled when its claimRef was changed: it begins empty',
-        signal,
-      );
+    if (remains === 'emptying' || remains === 'emptied') await this.#tellEmptied(volume, signal);
     if (deletionTimestamp === undefined) await writes.unmark(volume, signal);
     return { kind: 'done' };
+  }
+
+  /** Only what was begun: without the mark nothing is destroyed anew. */
+  async #finishUnmarked(known: PersistentVolume, signal: AbortSignal): Promise<Outcome> {
+    const { api, recycling, watches, log } = this.#options;
+    if (!this.#heldBy(known).some(({ isRecycling }) => isRecycling)) return { kind: 'done' };
+    const { name } = known.metadata;
+    const volume = await api.get('PersistentVolume', { name }, signal);
+    watches.putVolume(volume);
+    // what was known is old: it is judged anew as it is now
+    if (isMarked(volume) || uidOf(volume) !== uidOf(known)) return { kind: 'retry', afterMs: changedMs };
+    const { namespace = '', name: claimName = '', uid = '' } = volume.spec.claimRef ?? {};
+    const claim: ClaimRef = { namespace, name: claimName, uid };
+    log.warn(
+      { persistentVolume: name, claim: claimKey(claim) },
+      'a volume is being emptied and its PV says so no more; the emptying is finished',
+    );
+    const refused = await recycling.empty(volume, claim, signal, { onlyBegun: true });
+    if (refused !== undefined) return refused;
+    await this.#tellEmptied(volume, signal);
+    return { kind: 'done' };
+  }
+
+  #tellEmptied(volume: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const what = 'was being recycled when its claimRef was changed: it begins empty';
+    return this.#tell(volume, 'VolumeEmptied', what, signal);
+  }
+
+  /** What is held that the PV can mean. */
+  #heldBy({ spec: { csi } }: PersistentVolume): readonly HeldVolume[] {
+    const { ledger } = this.#options;
+    if (ledger === undefined || csi === undefined) return [];
+    const poolUuid = csi.volumeAttributes?.[poolUuidKey];
+    return ledger
+      .heldOf(csi.volumeHandle)
+      .filter((held) => poolUuid === undefined || held.poolUuid === poolUuid);
   }
 
   async #remainsOf(volume: PersistentVolume): Promise<Remains> {
@@ -99,11 +137,7 @@ export class StandDown {
       poolUuid === undefined
         ? ledger.poolTroubles().length === 0
         : (await ledger.rooms()).some(({ uuid }) => uuid === poolUuid);
-    const held = ledger
-      .held()
-      .find(
-        (one) => one.volumeId === csi.volumeHandle && (poolUuid === undefined || one.poolUuid === poolUuid),
-      );
+    const [held] = this.#heldBy(volume);
     if (held === undefined) return isOpen ? 'taken' : 'unknown';
     if (held.isRecycling) return 'emptying';
     const end = readEnd(volume);
@@ -111,7 +145,12 @@ export class StandDown {
   }
 
   /** Tells whoever the PV is meant for by now; where that is nobody, those who look at the PV. */
-  async #tell(volume: PersistentVolume, reason: string, what: string, signal: AbortSignal): Promise<void> {
+  async #tell(
+    volume: PersistentVolume,
+    reason: EventReason,
+    what: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { api, events } = this.#options;
     const text = `PersistentVolume ${volume.metadata.name} ${what}`;
     const { namespace = '', name = '', uid = '' } = volume.spec.claimRef ?? {};

@@ -134,6 +134,75 @@ describe('whoever gets a PV after its mark', () => {
     await race.world.end();
   });
 
+  it.each(['the tenant of before', 'another tenant', 'nobody'])(
+    'gets an empty volume, for %s, where the mark was taken off by hand while it was being emptied',
+    async (whose) => {
+      const race = new RaceWorld('recycle');
+      await race.release(() => {});
+      const { world } = race;
+      world.driver.removing.add('pvc-uid-1');
+      await world.pass(0);
+      expect([...world.driver.recycling]).toEqual(['pvc-uid-1']);
+      if (whose !== 'nobody') race.addTenant(whose === 'another tenant' ? 'tenant' : 'data');
+      race.edit((volume) => {
+        delete volume.metadata.annotations?.[reclaiming];
+        delete volume.spec.claimRef;
+      });
+      race.turn();
+      world.driver.finishRemoval('pvc-uid-1');
+      await world.pass(5_000);
+      expect([...world.driver.recycling]).toEqual([]);
+      const claim = whose === 'nobody' ? undefined : whose === 'another tenant' ? 'tenant' : 'data';
+      expect(race.volume?.spec.claimRef?.name).toBe(claim);
+      expect(race.volume?.metadata.annotations?.[reclaiming]).toBeUndefined();
+      const emptied = world.api.all('Event').filter(({ reason }) => reason === 'VolumeEmptied');
+      expect(emptied.map(({ involvedObject }) => involvedObject.name)).toEqual([claim ?? 'pvc-uid-1']);
+      await world.end();
+    },
+  );
+
+  it('is found and finished by the process that comes after', async () => {
+    const race = new RaceWorld('recycle');
+    await race.release(() => {});
+    const { world } = race;
+    world.driver.removing.add('pvc-uid-1');
+    await world.pass(0);
+    await world.end();
+    race.edit((volume) => {
+      delete volume.metadata.annotations?.[reclaiming];
+      delete volume.spec.claimRef;
+    });
+    race.turn();
+    world.driver.finishRemoval('pvc-uid-1');
+    await world.start();
+    await world.pass(0);
+    expect([...world.driver.recycling]).toEqual([]);
+    await world.end();
+  });
+
+  it('keeps what he wrote where the emptying was over before anybody looked', async () => {
+    const race = new RaceWorld('recycle');
+    await race.release(() => {});
+    const { world } = race;
+    world.driver.removing.add('pvc-uid-1');
+    await world.pass(0);
+    race.edit((volume) => {
+      delete volume.metadata.annotations?.[reclaiming];
+      delete volume.spec.claimRef;
+    });
+    // between the look at the records and the call, somebody else finishes, and a tenant writes
+    world.api.before('get', 'PersistentVolume', () => {
+      world.driver.recycling.clear();
+      world.driver.removing.clear();
+      race.addTenant('tenant');
+      race.turn();
+    });
+    await world.pass(5_000);
+    expect(race.written.get('pvc-uid-1')).toBe('uid-of-tenant');
+    expect(race.violations).toEqual([]);
+    await world.end();
+  });
+
   it('is told that it is empty where it had just been emptied and not yet offered', async () => {
     const race = new RaceWorld('recycle');
     race.world.driver.onRecycle = () => {
