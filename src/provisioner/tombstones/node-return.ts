@@ -34,6 +34,8 @@ interface NodeReturnOptions {
   readonly clusterUid: string | undefined;
   /** where tombstones lie */
   readonly namespace: string;
+  /** how often pools are looked for that are not there; 30 s */
+  readonly missingPoolsEveryMs?: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
@@ -51,6 +53,8 @@ export class NodeReturn {
   #looks = 0;
   #isRunning = false;
   #isForbidden = false;
+  /** the last list failed: tombstones may wait, and the next look is not as far away as the next list */
+  #isListDue = false;
 
   /** Listens from now on, works from `start` on. */
   constructor(options: NodeReturnOptions) {
@@ -73,14 +77,14 @@ export class NodeReturn {
 
   /** To be called when the watches have synced. */
   start(signal: AbortSignal): void {
-    const { clock, ledger } = this.#options;
+    const { clock, ledger, missingPoolsEveryMs = lookMs } = this.#options;
     this.#isRunning = true;
     this.#queue.start(signal);
     let troubles = troublesOf(ledger);
     void this.#look(true, signal);
-    const stop = every(clock, lookMs, () => {
+    const stop = every(clock, missingPoolsEveryMs, () => {
       this.#looks += 1;
-      void this.#look(this.#looks % looksAList === 0, signal);
+      void this.#look(this.#isListDue || this.#looks % looksAList === 0, signal);
     });
     const forget = ledger.onSpaceChanged(() => {
       const now = troublesOf(ledger);
@@ -116,10 +120,11 @@ export class NodeReturn {
     if (!withTombstones) return;
     try {
       for (const name of await this.#tombstones.list(signal)) this.#queue.add(`${tombstonePrefix}${name}`);
-      this.#isForbidden = false;
+      this.#isForbidden = this.#isListDue = false;
     } catch (error) {
       if (signal.aborted || this.#isForbidden) return;
       this.#isForbidden = error instanceof ApiError && error.status === 403;
+      this.#isListDue = !this.#isForbidden;
       log.warn(
         { err: messageOf(error) },
         'could not look for what was let go without this node; later again',

@@ -77,6 +77,15 @@ describe('a node that is back', () => {
     expect([isOnDisk(), stones()]).toEqual([false, 0]);
   });
 
+  it('lists tombstones again soon where that failed', async () => {
+    keepOnDisk();
+    bury();
+    world.api.fail('list', 'ConfigMap', new ApiError(500, 'InternalError', 'no'), { times: 1 });
+    await world.start(settings);
+    await world.pass(31_000);
+    expect([isOnDisk(), stones()]).toEqual([false, 0]);
+  });
+
   it.each<readonly [string, Partial<Tombstone>]>([
     ["of another node's", { topologyValue: 'node-b' }],
     ["of another driver's", { driverName: 'other.dev' }],
