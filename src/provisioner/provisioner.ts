@@ -72,6 +72,14 @@ export interface ProvisionerSettings {
   readonly tombstoneNamespace?: string;
   /** unset: read from the API */
   readonly clusterUid?: string;
+  /** how long a claim of a class that adopts by name waits for other nodes' offers; 5 s */
+  readonly offerWithinMs?: number;
+  /** how often discovery folders are looked into; 10 s */
+  readonly discoverEveryMs?: number;
+  /** how long what lies there has to have been left alone; 5 s */
+  readonly discoverSettledMs?: number;
+  /** how often pools are looked for that PVs name and this node has not; 30 s */
+  readonly missingPoolsEveryMs?: number;
   readonly workers: number;
   /** deadline of one driver call */
   readonly timeoutMs: number;
@@ -216,7 +224,7 @@ export class Provisioner {
     const sharedHandles = new SharedHandles({ api: this.#options.api, watches });
     const shared = { ...this.#options, ...settings, watches, events, calls, own, sharedHandles };
     const protection = new SourceProtection(shared, signal);
-    const gate = ledger && new ClaimGate({ watches, ledger, clusterUid, clock, driverName: own.driverName });
+    const gate = ledger && new ClaimGate({ ...shared, ledger, clusterUid, driverName: own.driverName });
     const claimLoop = new ClaimReconciler({
       ...shared,
       ledger,
@@ -228,7 +236,7 @@ export class Provisioner {
       clusterUid,
       identity,
     });
-    const reclaim = new ReclaimLoop({ ...shared, ledger });
+    const reclaim = new ReclaimLoop({ ...shared, ledger, clusterUid });
     const queue = { workers: settings.workers, backoff, clock, log, metrics };
     const claims = new WorkQueue({
       ...queue,

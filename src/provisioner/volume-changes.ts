@@ -34,6 +34,8 @@ export interface VolumeChangesOptions {
   readonly modification?: boolean | undefined;
   /** where the tombstones of what was let go without its node lie; unset: nobody writes any */
   readonly tombstoneNamespace?: string | undefined;
+  /** how often pools are looked for that are not there; 30 s */
+  readonly missingPoolsEveryMs?: number;
   readonly clusterUid?: string | undefined;
   readonly workers: number;
   readonly clock: Clock;

@@ -10,7 +10,7 @@ import type { Log } from '../../src/model/log.ts';
 import { noMetrics } from '../../src/model/metrics.ts';
 import { systemClock } from '../../src/model/system-clock.ts';
 import { labelValueOf } from '../../src/model/topology-value.ts';
-import { Provisioner } from '../../src/provisioner/provisioner.ts';
+import { Provisioner, type ProvisionerSettings } from '../../src/provisioner/provisioner.ts';
 import { Closers } from '../../src/roles/closers.ts';
 import { startVolumeStack, type VolumeStack } from '../../src/roles/volume-stack.ts';
 import type { ControlPlane } from './control-plane.ts';
@@ -44,6 +44,13 @@ export interface LocalNodeOptions {
   readonly capacityNamespace?: string;
   /** unset: what was let go without this node is nobody's business */
   readonly tombstoneNamespace?: string;
+  /** for tests that would only wait otherwise */
+  readonly waits?: Pick<
+    ProvisionerSettings,
+    'offerWithinMs' | 'discoverEveryMs' | 'discoverSettledMs' | 'missingPoolsEveryMs'
+  >;
+  /** how often a pool that is not there is looked for; unset: as in the product */
+  readonly poolRetryMs?: number;
 }
 
 /** One node's driver and provisioner in the test's own process, composed as `loam node` is, with a gate before the driver. */
@@ -103,6 +110,7 @@ export class LocalNode implements AsyncDisposable {
         scrubBytesPerSecond: 0n,
         removeFilesPerSecond: 0,
         maxVolumesPerNode: 0,
+        ...(options.poolRetryMs === undefined ? {} : { poolRetryMs: options.poolRetryMs }),
       };
       const stack = await startVolumeStack(config, 'test', context);
       closers.add('volumes', () => stack.stop());
@@ -150,6 +158,7 @@ export class LocalNode implements AsyncDisposable {
           ...(options.tombstoneNamespace === undefined
             ? {}
             : { tombstoneNamespace: options.tombstoneNamespace }),
+          ...options.waits,
           workers: 32,
           timeoutMs: 10_000,
         },

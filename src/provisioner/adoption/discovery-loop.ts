@@ -16,8 +16,8 @@ import { buildAdoptedVolume } from './build-adopted-volume.ts';
 import { offerVolume } from './offer-volume.ts';
 
 const roundMs = 10_000;
-/** What was changed more recently may still be being put there. */
-const settledMs = 5_000;
+/** What was changed more recently, anywhere in it, may still be being put there. */
+const settledMs = 10_000;
 const callMs = 30_000;
 /** Of a class's parameters, those that say something of a volume that is there already. */
 const kept = ['sharing', 'onDelete', 'scrub'];
@@ -42,15 +42,20 @@ export interface DiscoveryLoopOptions {
   readonly events: OutcomeEvents;
   readonly own: OwnSide;
   readonly clusterUid: string | undefined;
+  /** how often the folders are looked into; 10 s */
+  readonly discoverEveryMs?: number;
+  /** how long a folder has to have been left alone; 5 s */
+  readonly discoverSettledMs?: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Metrics;
 }
 
 /**
- * Makes Available PVs, with policy Retain, of the folders that people put into a pool's `discovery/`. The folder becomes a volume first
- * (a rename), its PV is written then, and last its record gets this cluster's uid: a discovered volume without a uid has no PV yet, one
- * with it is never offered again by itself, since somebody may have had it. PVs are never deleted here, whatever becomes of the data.
+ * Makes Available PVs, with policy Retain, of the folders that people put into a pool's `discovery/`, and of the disks that they mount
+ * there. The folder becomes a volume first (a rename; of a disk only a record is made), its PV is written then, and last its record gets
+ * this cluster's uid: a discovered volume without a uid has no PV yet, one with it is never offered again by itself, since somebody may
+ * have had it. PVs are never deleted here, whatever becomes of the data.
  */
 export class DiscoveryLoop {
   readonly #options: DiscoveryLoopOptions;
@@ -75,7 +80,7 @@ export class DiscoveryLoop {
         });
     };
     look();
-    return every(this.#options.clock, roundMs, look);
+    return every(this.#options.clock, this.#options.discoverEveryMs ?? roundMs, look);
   }
 
   async idle(): Promise<void> {
@@ -85,7 +90,15 @@ export class DiscoveryLoop {
   async #round(signal: AbortSignal): Promise<void> {
     const { source, ledger } = this.#options;
     const discoveries = await source.discoveries();
-    for (const discovery of discoveries) {
+    const isKnown = this.#options.clusterUid !== undefined;
+    this.#forgetGone(discoveries);
+    // a record without it looks as if nobody ever had the volume, and it would be offered to all again when its PV is deleted
+    if (!isKnown && discoveries.length > 0)
+      this.#tell(
+        'cluster',
+        "the cluster's identity (namespace kube-system) cannot be read: nothing is discovered",
+      );
+    for (const discovery of isKnown ? discoveries : []) {
       const storageClass = this.#classOf(discovery);
       if (storageClass === undefined) continue;
       await this.#takeIn(discovery, storageClass, signal);
@@ -109,13 +122,13 @@ export class DiscoveryLoop {
   }
 
   async #takeIn(discovery: Discovery, storageClass: StorageClass, signal: AbortSignal): Promise<void> {
-    const { source, clock, log, metrics } = this.#options;
+    const { source, clock, log, metrics, discoverSettledMs = settledMs } = this.#options;
     const said = Object.entries(storageClass.parameters ?? {});
     const parameters = Object.fromEntries(said.filter(([key]) => kept.includes(key)));
     for (const { path, changedAtMs, obstacle } of discovery.entries) {
       signal.throwIfAborted();
       if (obstacle !== undefined) this.#tell(path, obstacle);
-      if (obstacle !== undefined || clock.nowMs() - changedAtMs < settledMs) continue;
+      if (obstacle !== undefined || clock.nowMs() - changedAtMs < discoverSettledMs) continue;
       try {
         const { sizeBytes } = discovery;
         const { volumeId } = await source.adoptPath(path, { sizeBytes, parameters }, this.#call(signal));
@@ -167,6 +180,17 @@ export class DiscoveryLoop {
       const kept = `${trouble}; the PersistentVolume is kept and serves again when the data is back`;
       if (trouble !== undefined) events.warning('PersistentVolume', volume, 'DiscoveredVolumeMissing', kept);
     }
+  }
+
+  /** What comes back is told of again, and nothing is kept of what went. */
+  #forgetGone(discoveries: readonly Discovery[]): void {
+    const present = new Set(
+      discoveries.flatMap(({ poolName, entries }) => [
+        `pool ${poolName}`,
+        ...entries.map(({ path }) => path),
+      ]),
+    );
+    for (const key of this.#told.keys()) if (key !== 'cluster' && !present.has(key)) this.#told.delete(key);
   }
 
   #tell(path: string, what: string): void {

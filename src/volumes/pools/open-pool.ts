@@ -50,6 +50,8 @@ export interface PoolServices {
   readonly spaceChanged?: Listeners<void>;
   /** unset: the kernel's word; tests say otherwise */
   readonly statFileSystem?: (path: string) => Promise<FileSystemStatus>;
+  /** how often a pool that is not there is looked for by itself; 15 s */
+  readonly poolRetryMs?: number;
   /** whether each pool keeps some of its disk back for deleting; unset: not */
   readonly keepsReserve?: boolean;
   /** unset: `lockDirectory`; tests let processes die that go on holding their descriptors */
@@ -237,6 +239,15 @@ function trashOf(
     beforeRemove: async (entryPath, record, signal) => {
       const backend = backends.find((candidate) => candidate.name === record?.spec.backend);
       if (record !== undefined) await backend?.release({ path: entryPath }, record.spec, signal);
+    },
+    destroyElsewhere: async (entryPath, record, wish) => {
+      const backend = backends.find((candidate) => candidate.name === record.spec.backend);
+      if (backend?.destroyElsewhere === undefined)
+        throw new StorageError(
+          'host-failure',
+          `backend ${record.spec.backend} is not built in; upgrade loam`,
+        );
+      await backend.destroyElsewhere({ path: entryPath }, record.spec, wish);
     },
     discard: async (entryPath, record, signal) => {
       for (const backend of backends) {

@@ -246,7 +246,8 @@ export class Pools {
   #schedule(): void {
     if (this.#isStopped) return;
     const isAnyHeld = this.#slots.some((slot) => slot.isHeldElsewhere);
-    this.#cancelTimer = this.#services.clock.after(isAnyHeld ? retryHeldMs : retryAloneMs, () => {
+    const { clock, poolRetryMs = retryAloneMs } = this.#services;
+    this.#cancelTimer = clock.after(isAnyHeld ? retryHeldMs : poolRetryMs, () => {
       void this.usable().then(() => this.#schedule());
     });
   }

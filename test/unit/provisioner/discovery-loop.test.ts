@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { silentLog, type Log } from '../../../src/model/log.ts';
 import type { DiscoveredEntry } from '../../../src/model/volume-ledger.ts';
 import type { DiscoverySource } from '../../../src/provisioner/adoption/discovery-loop.ts';
 import { aStorageClass } from '../../support/kube-objects.ts';
@@ -62,6 +63,15 @@ const start = (wrapped: Parameters<World['start']>[1] = {}) =>
 const volume = () => world.volume('adopted-orders');
 
 describe('a folder that was put into a discovery folder', () => {
+  it('stays where it is while nobody can say which cluster this is: its record could not say who had it', async () => {
+    world.api.erase('Namespace', 'kube-system');
+    put('orders');
+    await start();
+    await world.pass(60_000);
+    expect([...folder.keys()]).toEqual(['/pool/discovery/orders']);
+    expect(volume()).toBeUndefined();
+  });
+
   it('becomes an Available PV that nobody deletes', async () => {
     put('orders');
     await start();
@@ -92,6 +102,21 @@ describe('a folder that was put into a discovery folder', () => {
       'adopted-orders',
     ]);
     expect(folder.has('/pool/discovery/disk')).toBe(true);
+  });
+
+  it('is told of once where it cannot be one, and again when it comes back', async () => {
+    const said: string[] = [];
+    const log: Log = { ...silentLog, warn: (_facts, text) => void said.push(text), child: () => log };
+    await start({ log });
+    const disk = { obstacle: 'it is a disk' };
+    put('disk', disk);
+    await world.pass(60_000);
+    expect(said.filter((text) => text === disk.obstacle)).toHaveLength(1);
+    folder.clear();
+    await world.pass(20_000);
+    put('disk', disk);
+    await world.pass(60_000);
+    expect(said.filter((text) => text === disk.obstacle)).toHaveLength(2);
   });
 
   it('waits for its class', async () => {

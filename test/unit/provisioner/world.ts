@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { KubeApi } from '../../../src/kube/kube-api.ts';
 import type { KubeEvent, PersistentVolume, PersistentVolumeClaim } from '../../../src/kube/objects.ts';
 import type { CsiDriver } from '../../../src/model/csi-driver.ts';
-import { silentLog } from '../../../src/model/log.ts';
+import { silentLog, type Log } from '../../../src/model/log.ts';
 import type { VolumeLedger } from '../../../src/model/volume-ledger.ts';
 import type { DiscoverySource } from '../../../src/provisioner/adoption/discovery-loop.ts';
 import { Provisioner, type ProvisionerSettings } from '../../../src/provisioner/provisioner.ts';
@@ -44,6 +44,7 @@ export class World {
       readonly driver?: CsiDriver & VolumeLedger;
       readonly isMortal?: boolean;
       readonly discovery?: DiscoverySource;
+      readonly log?: Log;
     } = {},
   ): Promise<Provisioner> {
     const driver = wrapped.driver ?? this.driver;
@@ -54,7 +55,7 @@ export class World {
       ...(wrapped.discovery === undefined ? {} : { discovery: wrapped.discovery }),
       settings: { ...settings, ...changes },
       clock: this.clock,
-      log: silentLog,
+      log: wrapped.log ?? silentLog,
       metrics: { count: (name) => void this.counted.push(name), gauge: () => {}, observeSeconds: () => {} },
     });
     // what a dead process still waits for never comes
