@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Directory } from '../../host/directory.ts';
 import { unlimitedPace } from '../../host/pace.ts';
@@ -7,15 +7,18 @@ import { kindAt } from '../../host/path-facts.ts';
 import { projectQuotaMount, projectsOf } from '../../host/project-quota.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 import { CommandError, run } from '../../host/run.ts';
+import { statFileSystem } from '../../host/statfs.ts';
 import { whileOpen } from '../../host/while-open.ts';
 import { createRootDirectory } from '../../host/volume-root.ts';
 import { messageOf } from '../../model/errors.ts';
 import { dataName, type BackendProbe, type VolumePlace } from '../backend.ts';
 import { provisionalBy } from '../may-pass.ts';
 import { defaultRootMode } from '../root-owner.ts';
+import { neededBytes, whyNotByLimit } from './judge-stop.ts';
 import { firstProject, type Projects } from './projects.ts';
 
 const probeName = 'probe-directory';
+const fileName = 'file';
 const limitBytes = 4n << 20n;
 
 /** Directories work wherever one can be made; their sizes are only a promise unless a project quota was seen to hold one. */
@@ -64,8 +67,14 @@ async function tryLimit(
   const twins = await sharedProject(scratch, poolPaths, signal);
   if (twins !== undefined) return advisory(twins);
   const path = join(scratch.path, probeName);
+  // of the folder around it: below a project's directory statfs(2) tells the project's room, not the disk's
+  const room = async (): Promise<bigint> => (await statFileSystem(scratch.path)).availableBytes;
+  const roomBeforeBytes = await room();
   await projects.begin(path, limitBytes, signal);
   if (!(await isStopped(path, signal))) return advisory('a directory took more than its project quota');
+  const writtenBytes = (await stat(join(path, fileName), { bigint: true })).size;
+  const unclear = whyNotByLimit({ limitBytes, writtenBytes, roomBeforeBytes, roomAfterBytes: await room() });
+  if (unclear !== undefined) return { ...advisory(unclear), isProvisional: true };
   const detail =
     'project quota holds the size of directories; not against who changes the project id of own files, or (ext4) has CAP_SYS_RESOURCE';
   return { usable: true, enforcesLimit: true, holdsAgainst: 'trusted', detail };
@@ -76,9 +85,9 @@ async function isStopped(path: string, signal: AbortSignal): Promise<boolean> {
   const writer = [
     'dd',
     'if=/dev/zero',
-    `of=${join(path, 'file')}`,
+    `of=${join(path, fileName)}`,
     'bs=1M',
-    `count=${(limitBytes * 2n) >> 20n}`,
+    `count=${neededBytes(limitBytes) >> 20n}`,
     'conv=fsync',
   ];
   try {

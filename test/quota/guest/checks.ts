@@ -22,6 +22,10 @@ function ofDisk(kind: DiskKind): Record<string, Check> {
   };
   const named: Record<string, Check> = {
     'probing sees the limit hold, says against whom, and leaves nothing': on(undefined, probe),
+    'a full disk is not taken for a limit: what holds is not known until there is room': on(
+      undefined,
+      probeFull,
+    ),
     'without the mount option probing says advisory, and an enforced volume is refused': on(
       'defaults',
       without,
@@ -55,6 +59,21 @@ async function probe(disk: QuotaDisk): Promise<void> {
   );
   assert.deepEqual(await idsOf(disk), []);
   assert.equal(execFileSync('ls', ['-A', scratch.path], { encoding: 'utf8' }), '');
+}
+
+async function probeFull(disk: QuotaDisk): Promise<void> {
+  const scratch = { path: join(disk.path, 'scratch') };
+  const { bavail, bsize } = statfsSync(disk.path, { bigint: true });
+  // as root, who has what ext4 keeps back, too: room for a little less than the limit that is tried
+  const ballast = join(disk.path, 'ballast');
+  execFileSync('fallocate', ['-l', String(bavail * bsize - 3n * MiB), ballast]);
+  const full = await disk.backend.probe(scratch, call.signal);
+  assert.equal(full.usable && full.enforcesLimit, false);
+  assert.equal(full.isProvisional, true, full.detail);
+  rmSync(ballast);
+  const found = await disk.backend.probe(scratch, call.signal);
+  assert.equal(found.usable && found.enforcesLimit, true, found.detail);
+  assert.deepEqual(await idsOf(disk), []);
 }
 
 async function without(disk: QuotaDisk): Promise<void> {
