@@ -1,11 +1,19 @@
 import { stringify } from 'yaml';
+import { parseQuantity } from '../model/quantity.ts';
 import { isVolumeId } from '../model/volume-id.ts';
 import { parseClaimName } from '../operator/read-request.ts';
 import type { AdoptionRequest } from '../operator/report.ts';
 import { operatorAt, socketHelp, socketOptions } from './find-socket.ts';
-import { onlyArgument, runCommand, terminal, UsageError, type Terminal } from './run-command.ts';
+import {
+  onlyArgument,
+  runCommand,
+  terminal,
+  UsageError,
+  type Terminal,
+  type ValuesOf,
+} from './run-command.ts';
 
-const usage = `loam adopt PATH | VOLUME-ID [--claim NAMESPACE/NAME] [--class NAME] [--policy Retain|Delete] [--apply]
+const usage = `loam adopt PATH | VOLUME-ID [--claim NAMESPACE/NAME] [--class NAME] [--size SIZE] [--policy Retain|Delete] [--apply]
 
 Gives a PersistentVolume to a volume that has none (an orphan or an archived one, as loam gc --dry-run lists them), or to
 a folder or image file that lies in one of this node's pools: that becomes a volume, by renames, with its bytes, owners
@@ -14,6 +22,7 @@ Run it where loam node runs: kubectl exec in the node's pod.
 
   --claim NS/NAME  reserve it for this claim, whether it exists yet or not (default: any claim that fits gets it)
   --class NAME     StorageClass of the PersistentVolume (default: the claim's, else the volume's own, else none)
+  --size SIZE      of a folder: what its PersistentVolume promises, such as 10Gi (default: 1Gi); nothing holds it to that
   --policy POLICY  Retain (default) or Delete: what becomes of the data once its claim is deleted
   --apply          create the PersistentVolume
 ${socketHelp}`;
@@ -22,48 +31,38 @@ const options = {
   ...socketOptions,
   claim: { type: 'string' },
   class: { type: 'string' },
+  size: { type: 'string' },
   policy: { type: 'string' },
   apply: { type: 'boolean' },
 } as const;
 
-interface Values {
-  readonly claim?: string;
-  readonly class?: string;
-  readonly policy?: string;
-  readonly apply?: boolean;
-  readonly 'run-dir'?: string;
-}
+type Values = ValuesOf<typeof options>;
 
 /** `loam adopt` */
 export function adopt(argv: readonly string[], to: Terminal = terminal): Promise<number> {
-  const work = async ({
-    values,
-    positionals,
-  }: {
-    values: Values;
-    positionals: string[];
-  }): Promise<number> => {
+  return runCommand({ name: 'adopt', usage, options }, argv, to, async ({ values, positionals }) => {
     const request = readAdoptCommand(onlyArgument(positionals, 'path or volume'), values);
     const { manifest, isCreated, message } = await operatorAt(values).adopt(request);
     to.err(message);
     if (!isCreated) to.out(stringify(manifest).trimEnd());
     return 0;
-  };
-  return runCommand({ name: 'adopt', usage, options, work }, argv, to);
+  });
 }
 
 /** @throws UsageError; StorageError for a claim's name that is none */
 export function readAdoptCommand(what: string, values: Omit<Values, 'run-dir'>): AdoptionRequest {
-  const { policy = 'Retain', claim, class: className, apply = false } = values;
+  const { policy = 'Retain', claim, class: className, size, apply = false } = values;
   if (policy !== 'Retain' && policy !== 'Delete')
     throw new UsageError(`--policy ${policy}: it can be Retain or Delete`);
   const isPath = what.startsWith('/');
   if (!isPath && !isVolumeId(what))
     throw new UsageError(`${JSON.stringify(what)} is neither an absolute path nor a volume id`);
+  if (size !== undefined && !isPath) throw new UsageError('--size is for a folder; a volume has its size');
   return {
     ...(isPath ? { path: what } : { volumeId: what }),
     ...(claim === undefined ? {} : { claim: parseClaimName(claim) }),
     ...(className === undefined ? {} : { className }),
+    ...(size === undefined ? {} : { sizeBytes: String(parseQuantity(size)) }),
     policy,
     apply,
   };

@@ -5,7 +5,15 @@ import type { OperatorClient } from '../operator/operator-client.ts';
 import type { Finding, GcPlan } from '../operator/report.ts';
 import { operatorAt, socketHelp, socketOptions } from './find-socket.ts';
 import { renderTable } from './render-table.ts';
-import { noArguments, outputOf, runCommand, terminal, UsageError, type Terminal } from './run-command.ts';
+import {
+  noArguments,
+  outputOf,
+  runCommand,
+  terminal,
+  UsageError,
+  type Terminal,
+  type ValuesOf,
+} from './run-command.ts';
 
 const usage = `loam gc [--dry-run] [--output json]
 loam gc --remove VOLUME-ID [--yes]
@@ -31,14 +39,7 @@ const options = {
   output: { type: 'string' },
 } as const;
 
-interface Values {
-  readonly 'dry-run'?: boolean;
-  readonly remove?: string;
-  readonly archive?: string;
-  readonly yes?: boolean;
-  readonly output?: string;
-  readonly 'run-dir'?: string;
-}
+type Values = ValuesOf<typeof options>;
 
 /** Asks on a terminal; false where there is none to ask on. */
 export type Confirm = (question: string) => Promise<boolean>;
@@ -49,13 +50,7 @@ export function gc(
   to: Terminal = terminal,
   confirm: Confirm = askOnTerminal,
 ): Promise<number> {
-  const work = async ({
-    values,
-    positionals,
-  }: {
-    values: Values;
-    positionals: string[];
-  }): Promise<number> => {
+  return runCommand({ name: 'gc', usage, options }, argv, to, async ({ values, positionals }) => {
     noArguments(positionals);
     const output = outputOf(values.output);
     const node = operatorAt(values);
@@ -64,8 +59,7 @@ export function gc(
     const plan = await node.plan();
     to.out(output === 'json' ? JSON.stringify(plan, undefined, 2) : renderPlan(plan));
     return 0;
-  };
-  return runCommand({ name: 'gc', usage, options, work }, argv, to);
+  });
 }
 
 async function removeOne(

@@ -27,24 +27,29 @@ const told = new Set([
   'CsiError',
 ]);
 
+type Options = NonNullable<ParseArgsConfig['options']>;
+type Parsed<O extends Options> = ReturnType<
+  typeof parseArgs<{ options: O; allowPositionals: true; strict: true }>
+>;
+/** The flags of a command line, as a command's options name them. */
+export type ValuesOf<O extends Options> = Parsed<O>['values'];
+
 /**
  * Runs a command: `--help` prints its usage, a wrong command line is told with it.
  *
  * @returns the exit code: what the work says, 1 where it failed, 2 for a wrong command line
  */
-export async function runCommand<O extends NonNullable<ParseArgsConfig['options']>>(
+export async function runCommand<O extends Options>(
   command: {
     readonly name: string;
     readonly usage: string;
     readonly options: O;
-    readonly work: (
-      parsed: ReturnType<typeof parseArgs<{ options: O; allowPositionals: true; strict: true }>>,
-    ) => Promise<number>;
   },
   argv: readonly string[],
   { out, err }: Terminal,
+  work: (parsed: Parsed<O>) => Promise<number>,
 ): Promise<number> {
-  const { name, usage, options, work } = command;
+  const { name, usage, options } = command;
   if (argv.includes('--help') || argv.includes('-h')) {
     out(usage);
     return 0;

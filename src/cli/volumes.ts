@@ -12,28 +12,17 @@ is in use. Run it where loam node runs: kubectl exec in the node's pod, or kubec
   --output FORM    table (default) or json
 ${socketHelp}`;
 
+const options = { ...socketOptions, output: { type: 'string' } } as const;
+
 /** `loam volumes` */
 export function volumes(argv: readonly string[], to: Terminal = terminal): Promise<number> {
-  const options = { ...socketOptions, output: { type: 'string' } } as const;
-  const work = async ({
-    values,
-    positionals,
-  }: {
-    values: Values;
-    positionals: string[];
-  }): Promise<number> => {
+  return runCommand({ name: 'volumes', usage, options }, argv, to, async ({ values, positionals }) => {
     noArguments(positionals);
     const output = outputOf(values.output);
     const report = await operatorAt(values).volumes();
     to.out(output === 'json' ? JSON.stringify(report, undefined, 2) : renderVolumes(report));
     return 0;
-  };
-  return runCommand({ name: 'volumes', usage, options, work }, argv, to);
-}
-
-interface Values {
-  readonly output?: string;
-  readonly 'run-dir'?: string;
+  });
 }
 
 /** The table, then what else there is to say: volumes that are not as they should be, pools that are not seen. */

@@ -26,10 +26,12 @@ export function readArchiveRemoval(body: string): string {
 
 /** As `readRemoval`. */
 export function readAdoption(body: string): AdoptionRequest {
-  const fields = readObject(body, ['path', 'volumeId', 'claim', 'className', 'policy', 'apply']);
-  const { path, volumeId, claim, className, policy = 'Retain', apply = false } = fields;
+  const fields = readObject(body, ['path', 'volumeId', 'claim', 'className', 'sizeBytes', 'policy', 'apply']);
+  const { path, volumeId, claim, className, sizeBytes, policy = 'Retain', apply = false } = fields;
   if ((path === undefined) === (volumeId === undefined))
     throw wrong('give either path or volumeId of what is to be adopted');
+  if (sizeBytes !== undefined && path === undefined)
+    throw wrong('sizeBytes is for a path; a volume has its size');
   if (policy !== 'Retain' && policy !== 'Delete')
     throw wrong(`policy is ${said(policy)}; it can be Retain or Delete`);
   if (typeof apply !== 'boolean') throw wrong(`apply is ${said(apply)}; it is true or false`);
@@ -38,6 +40,7 @@ export function readAdoption(body: string): AdoptionRequest {
     ...(volumeId === undefined ? {} : { volumeId: volumeIdIn(volumeId) }),
     ...(claim === undefined ? {} : { claim: claimIn(claim) }),
     ...(className === undefined ? {} : { className: nameIn(className, 'className', 253, dnsName) }),
+    ...(sizeBytes === undefined ? {} : { sizeBytes: bytesIn(sizeBytes) }),
     policy,
     apply,
   };
@@ -94,6 +97,11 @@ function claimIn(value: unknown): { readonly namespace: string; readonly name: s
     namespace: nameIn(namespace, "the claim's namespace", 63, dnsLabel),
     name: nameIn(name, "the claim's name", 253, dnsName),
   };
+}
+
+function bytesIn(value: unknown): string {
+  if (typeof value === 'string' && /^[1-9]\d{0,18}$/.test(value)) return value;
+  throw wrong(`sizeBytes is ${said(value)}; it is the digits of a whole number from 1`);
 }
 
 function nameIn(value: unknown, what: string, longest: number, form: RegExp): string {

@@ -27,7 +27,7 @@ export interface VolumeReport {
   readonly warnings: readonly string[];
 }
 
-export const findingKinds = [
+const findingKinds = [
   /** begun for a claim and never got a PV; the sweep settles it */
   'intent',
   /** in the trash; its bytes are on their way out */
@@ -86,6 +86,8 @@ export interface AdoptionRequest {
   /** whose it will be; unset: any claim's that fits */
   readonly claim?: { readonly namespace: string; readonly name: string };
   readonly className?: string;
+  /** what the PV of a folder promises, a whole number of bytes; unset: 1 GiB */
+  readonly sizeBytes?: string;
   readonly policy: 'Retain' | 'Delete';
   /** create the PV, and not only answer what it would be */
   readonly apply: boolean;

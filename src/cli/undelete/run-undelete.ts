@@ -34,27 +34,12 @@ const options = {
   driver: { type: 'string' },
 } as const;
 
-interface Values {
-  readonly to?: string;
-  readonly apply?: boolean;
-  readonly 'dry-run'?: boolean;
-  readonly kubeconfig?: string;
-  readonly context?: string;
-  readonly driver?: string;
-}
-
 /** All of it, retries and waits for a busy API server included. */
 const timeoutMs = 60_000;
 
 /** `loam undelete` */
 export function runUndelete(argv: readonly string[], to: Terminal = terminal): Promise<number> {
-  const work = async ({
-    values,
-    positionals,
-  }: {
-    values: Values;
-    positionals: string[];
-  }): Promise<number> => {
+  return runCommand({ name: 'undelete', usage, options }, argv, to, async ({ values, positionals }) => {
     const request = {
       volumeName: onlyArgument(positionals, 'PersistentVolume'),
       ...(values.to === undefined ? {} : { to: readTarget(values.to) }),
@@ -73,8 +58,7 @@ export function runUndelete(argv: readonly string[], to: Terminal = terminal): P
     } finally {
       await api.close();
     }
-  };
-  return runCommand({ name: 'undelete', usage, options, work }, argv, to);
+  });
 }
 
 /** `namespace/name`, or a name alone. @throws UsageError */

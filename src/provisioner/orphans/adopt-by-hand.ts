@@ -22,6 +22,8 @@ export interface HandAdoptionRequest {
   readonly claim?: { readonly namespace: string; readonly name: string };
   /** unset: the claim's where it exists, else the one that the record names and that still exists, else none */
   readonly className?: string;
+  /** of a folder: what its PV promises; unset: 1 GiB */
+  readonly sizeBytes?: string;
   readonly policy: 'Retain' | 'Delete';
   readonly apply: boolean;
 }
@@ -41,6 +43,7 @@ export type AdoptPath = (
   options: {
     readonly owner: { readonly clusterUid?: string; readonly className?: string };
     readonly parameters?: Readonly<Record<string, string>>;
+    readonly sizeBytes?: bigint;
   },
   call: CallContext,
 ) => Promise<AdoptedVolume>;
@@ -73,6 +76,7 @@ export class HandAdoption {
       const options = {
         owner: { ...owner, ...(className === undefined ? {} : { className }) },
         ...(parameters === undefined ? {} : { parameters }),
+        ...(request.sizeBytes === undefined ? {} : { sizeBytes: BigInt(request.sizeBytes) }),
       };
       ({ volumeId } = await adoptPath(request.path, options, call));
     }

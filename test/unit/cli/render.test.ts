@@ -172,6 +172,9 @@ describe('a command line', () => {
       policy: 'Delete',
       apply: true,
     });
+    expect(readAdoptCommand('/pools/fast/old', { size: '10Gi' })).toMatchObject({ sizeBytes: '10737418240' });
+    expect(() => readAdoptCommand('v', { size: '10Gi' })).toThrow(/--size is for a folder/);
+    expect(() => readAdoptCommand('/pools/fast/old', { size: 'much' })).toThrow(/"much" is not a size/);
     expect(() => readAdoptCommand('Pool/x', {})).toThrow(/neither an absolute path nor a volume id/);
     expect(() => readAdoptCommand('v', { policy: 'Keep' })).toThrow(/--policy Keep/);
   });

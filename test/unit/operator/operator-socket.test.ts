@@ -75,6 +75,7 @@ describe('the operator socket', () => {
       path: '/pools/fast/old',
       claim: { namespace: 'shop', name: 'data' },
       className: 'fast',
+      sizeBytes: '10737418240',
       policy: 'Delete',
       apply: true,
     } as const;
@@ -113,6 +114,8 @@ describe('the operator socket', () => {
     ],
     ['POST', '/adopt', '{"volumeId":"v","claim":{"namespace":"shop"}}', /the claim's name is nothing/],
     ['POST', '/adopt', '{"volumeId":"v","className":"A"}', /className is "A"/],
+    ['POST', '/adopt', '{"volumeId":"v","sizeBytes":"4096"}', /sizeBytes is for a path/],
+    ['POST', '/adopt', '{"path":"/p/x","sizeBytes":"1Gi"}', /sizeBytes is "1Gi"/],
   ])('refuses %s %s %s and says why', async (method, path, body, message) => {
     const { status, value } = await send(method, path, body);
     expect(status).toBe(400);

@@ -38,6 +38,7 @@ describe('adopting by hand', () => {
     });
     const ledger = {
       held: () => held,
+      heldOf: (volumeId: string) => held.filter((each) => each.volumeId === volumeId),
       adopt: (volumeId: string, owner: object) => {
         adopted.push({ volumeId, ...owner });
         const found = held.find((each) => each.volumeId === volumeId);
@@ -114,12 +115,18 @@ describe('adopting by hand', () => {
   });
 
   it('adopts what lies at a path, as its class says', async () => {
-    const { manifest } = await adopt({ path: '/pools/fast/old', className: 'fast', policy: 'Delete' });
+    const { manifest } = await adopt({
+      path: '/pools/fast/old',
+      className: 'fast',
+      sizeBytes: '10737418240',
+      policy: 'Delete',
+    });
     expect(paths).toEqual([
       {
         path: '/pools/fast/old',
         owner: { clusterUid: 'cluster-1', className: 'fast' },
         parameters: { backend: 'directory', limit: 'advisory' },
+        sizeBytes: 10n << 30n,
       },
     ]);
     expect(manifest.metadata.name).toBe(adoptedName('adopted-old-1'));
