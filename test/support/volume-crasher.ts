@@ -1,59 +1,17 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DirectoryBackend } from '../../src/backends/directory/backend.ts';
-import { unlimitedPace } from '../../src/host/pace.ts';
-import { silentLog } from '../../src/model/log.ts';
-import { noMetrics } from '../../src/model/metrics.ts';
-import { systemClock } from '../../src/model/system-clock.ts';
-import { nodeSegments } from '../../src/model/topology.ts';
-import { Listeners } from '../../src/model/listeners.ts';
-import { CopyJobs } from '../../src/volumes/copies/copy-jobs.ts';
-import { Holds } from '../../src/volumes/copies/holds.ts';
-import { KeyedLock } from '../../src/volumes/keyed-lock.ts';
-import { openPools } from '../../src/volumes/pools/open-pools.ts';
-import { Publications } from '../../src/volumes/published/publications.ts';
 import { VolumeService } from '../../src/volumes/volume-service.ts';
+import { openOnePool } from './open-one-pool.ts';
 
 // A process to be killed: makes and deletes volumes and snapshots without end in the folder that it is given, and says on its
 // output what it was answered: `+id` when a create was, `-id` when a delete is asked, `=id` when it was answered.
 const root = process.argv[2];
 if (root === undefined) throw new Error('which folder?');
-await mkdir(join(root, 'one'), { recursive: true });
-const backends = [new DirectoryBackend()];
-const publications = await Publications.load(join(root, 'run'), silentLog);
-const pools = await openPools(
-  {
-    pools: [
-      { name: 'one', path: join(root, 'one'), overcommitRatio: 1000, reservedShare: 0, initialise: true },
-    ],
-    stateDir: join(root, 'state'),
-  },
-  {
-    backends,
-    pace: unlimitedPace,
-    clock: systemClock,
-    log: silentLog,
-    metrics: noMetrics,
-    signal: new AbortController().signal,
-    isStaged: () => false,
-  },
+const environment = await openOnePool(
+  { poolPath: join(root, 'one'), runDir: join(root, 'run'), stateDir: join(root, 'state') },
+  [new DirectoryBackend()],
 );
-const service = new VolumeService(
-  {
-    pools,
-    backends,
-    publications,
-    locks: new KeyedLock(),
-    holds: new Holds(),
-    copies: new CopyJobs(systemClock),
-    released: new Listeners<string>(),
-    spaceChanged: new Listeners<void>(),
-    topology: nodeSegments('node-a'),
-    clock: systemClock,
-    log: silentLog,
-  },
-  { name: 'loam.dev', vendorVersion: 'test' },
-);
+const service = new VolumeService(environment, { name: 'loam.dev', vendorVersion: 'test' });
 const call = { signal: new AbortController().signal };
 const say = (line: string): boolean => process.stdout.write(`${line}\n`);
 

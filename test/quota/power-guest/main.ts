@@ -5,18 +5,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
 import { DirectoryBackend } from '../../../src/backends/directory/backend.ts';
 import { LoopbackBackend } from '../../../src/backends/loopback/backend.ts';
-import { unlimitedPace } from '../../../src/host/pace.ts';
-import { Listeners } from '../../../src/model/listeners.ts';
-import { silentLog } from '../../../src/model/log.ts';
-import { noMetrics } from '../../../src/model/metrics.ts';
-import { systemClock } from '../../../src/model/system-clock.ts';
-import { nodeSegments } from '../../../src/model/topology.ts';
-import { CopyJobs } from '../../../src/volumes/copies/copy-jobs.ts';
-import { Holds } from '../../../src/volumes/copies/holds.ts';
-import { KeyedLock } from '../../../src/volumes/keyed-lock.ts';
-import { openPools, type Pools } from '../../../src/volumes/pools/open-pools.ts';
-import { Publications } from '../../../src/volumes/published/publications.ts';
+import type { Pools } from '../../../src/volumes/pools/open-pools.ts';
 import { VolumeService } from '../../../src/volumes/volume-service.ts';
+import { openOnePool } from '../../support/open-one-pool.ts';
 import { powerPrefix, type PowerNews } from './news.ts';
 
 // A node whose power goes: makes, fills, captures, recycles and deletes volumes on its only disk without end, and says what it was answered.
@@ -30,45 +21,12 @@ function say(news: PowerNews): void {
 async function start(): Promise<{ readonly service: VolumeService; readonly pools: Pools }> {
   mkdirSync(poolPath, { recursive: true });
   execFileSync('mount', ['-t', 'ext4', '/dev/vda', poolPath]);
-  const backends = [
+  const environment = await openOnePool({ poolPath, runDir: '/tmp/run', stateDir: '/tmp/state' }, [
     new LoopbackBackend({ poolPaths: [poolPath] }),
     new DirectoryBackend({ poolPaths: [poolPath] }),
-  ];
-  const publications = await Publications.load('/tmp/run', silentLog);
-  const pools = await openPools(
-    {
-      pools: [{ name: 'one', path: poolPath, overcommitRatio: 1000, reservedShare: 0, initialise: true }],
-      stateDir: '/tmp/state',
-    },
-    {
-      backends,
-      pace: unlimitedPace,
-      clock: systemClock,
-      log: silentLog,
-      metrics: noMetrics,
-      signal: new AbortController().signal,
-      isStaged: () => false,
-    },
-  );
-  const [trouble] = pools.unavailable();
-  if (trouble !== undefined) throw new Error(trouble.why);
-  const service = new VolumeService(
-    {
-      pools,
-      backends,
-      publications,
-      locks: new KeyedLock(),
-      holds: new Holds(),
-      copies: new CopyJobs(systemClock),
-      released: new Listeners<string>(),
-      spaceChanged: new Listeners<void>(),
-      topology: nodeSegments('node-a'),
-      clock: systemClock,
-      log: silentLog,
-    },
-    { name: 'loam.dev', vendorVersion: 'test' },
-  );
-  return { service, pools };
+  ]);
+  const service = new VolumeService(environment, { name: 'loam.dev', vendorVersion: 'test' });
+  return { service, pools: environment.pools };
 }
 
 const call = { signal: new AbortController().signal };

@@ -5,12 +5,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { refusal } from '../../support/refusal.ts';
+import { claimOfTeam, makeUsed } from '../../support/used-volumes.ts';
 import {
   callFor,
   createRequest,
   dead,
   GiB,
-  mountCapability,
   until,
   VolumeLab,
   type LabProcess,
@@ -22,34 +22,19 @@ beforeEach(async () => {
 });
 afterEach(() => lab.clear());
 
-const claim = {
-  'csi.storage.k8s.io/pvc/name': 'data',
-  'csi.storage.k8s.io/pvc/namespace': 'team',
-  'loam.dev/claim-uid': 'uid-1',
-};
-const parameters = { backend: 'directory', onDelete: 'archive', ...claim };
+const parameters = { backend: 'directory', onDelete: 'archive', ...claimOfTeam };
 const request = createRequest('pvc-a', { parameters });
 const archive = (...parts: string[]): string => join(lab.poolPath(), 'archive', ...parts);
 
-async function makeUsed(process: LabProcess, text = 'kept', changes = {}): Promise<void> {
-  await process.service.createVolume({ ...request, ...changes }, callFor());
-  const where = {
-    volumeId: 'pvc-a',
-    stagingTargetPath: lab.kubeletPath('staging'),
-    capability: mountCapability,
-    volumeContext: {},
-  };
-  await process.node.stage(where, callFor());
-  await writeFile(join(lab.poolPath(), 'volumes', 'pvc-a', 'data', 'file'), text);
-  await process.node.unstage(where, callFor());
-}
+const make = (process: LabProcess, text = 'kept', changes = {}) =>
+  makeUsed(lab, process, { ...request, ...changes }, { name: 'file', text });
 
 const remove = (process: LabProcess) => process.service.deleteVolume({ volumeId: 'pvc-a' }, callFor());
 
 describe('a volume whose class says archive', () => {
   test('is kept whole when it is deleted, counts, is listed, and is found again after a restart', async () => {
     const process = await lab.start({ clock: new ManualClock(5_000) });
-    await makeUsed(process);
+    await make(process);
     await remove(process);
     await remove(process);
     expect(await lab.namesIn('volumes')).toEqual([]);
@@ -81,7 +66,7 @@ describe('a volume whose class says archive', () => {
 
   test('is removed only when that is asked for by name, and then for good', async () => {
     const process = await lab.start();
-    await makeUsed(process);
+    await make(process);
     await remove(process);
     expect(await refusal(process.service.removeArchived('pvc-b', callFor()))).toMatchObject({
       reason: 'volume-not-found',
@@ -96,7 +81,7 @@ describe('a volume whose class says archive', () => {
   test('lies beside an older one of its id', async () => {
     const process = await lab.start({ clock: new ManualClock(7_000) });
     for (const text of ['first', 'second']) {
-      await makeUsed(process, text);
+      await make(process, text);
       await remove(process);
     }
     expect(await lab.namesIn('archive')).toEqual(['pvc-a', 'pvc-a.7000']);
@@ -121,7 +106,7 @@ describe('a volume whose class says archive', () => {
 
   test('may be told so by an attributes class later', async () => {
     const process = await lab.start();
-    await makeUsed(process, 'kept', { parameters: { backend: 'directory' } });
+    await make(process, 'kept', { parameters: { backend: 'directory' } });
     await process.service.modifyVolume(
       { volumeId: 'pvc-a', mutableParameters: { onDelete: 'archive' } },
       callFor(),
@@ -135,7 +120,7 @@ describe('a volume whose class says archive', () => {
     await process.service.createVolume(request, callFor());
     await remove(process);
     expect(await lab.namesIn('archive')).toEqual([]);
-    await makeUsed(process);
+    await make(process);
     lab.mounts.add('/somewhere', join(lab.poolPath(), 'volumes', 'pvc-a', 'data'));
     expect(await refusal(remove(process))).toMatchObject({ reason: 'in-use' });
     expect(await lab.namesIn('volumes')).toEqual(['pvc-a']);
@@ -154,7 +139,7 @@ describe('a volume whose class says archive', () => {
 
   test('can be given back, whole, to be a volume again', async () => {
     const process = await lab.start();
-    await makeUsed(process);
+    await make(process);
     await remove(process);
     const pool = process.pools.open()[0];
     const record = await pool?.archive.giveBack('pvc-a', pool.volumes);
@@ -177,7 +162,7 @@ describe('a process killed while it archives', () => {
         await dead();
       },
     });
-    await makeUsed(first);
+    await make(first);
     void remove(first);
     await died.promise;
     const next = await lab.start();

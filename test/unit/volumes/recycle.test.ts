@@ -3,15 +3,16 @@ import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { unlimitedPace, type Pace } from '../../../src/host/pace.ts';
+import type { VolumeCapability } from '../../../src/model/volume.ts';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
 import { refusal } from '../../support/refusal.ts';
+import { claimOfTeam, makeUsed, stagingOf } from '../../support/used-volumes.ts';
 import {
   blockCapability,
   callFor,
   createRequest,
   dead,
   GiB,
-  mountCapability,
   until,
   VolumeLab,
   type LabProcess,
@@ -23,27 +24,15 @@ beforeEach(async () => {
 });
 afterEach(() => lab.clear());
 
-const claim = {
-  'csi.storage.k8s.io/pvc/name': 'data',
-  'csi.storage.k8s.io/pvc/namespace': 'team',
-  'loam.dev/claim-uid': 'uid-1',
-};
-const request = createRequest('pvc-a', { parameters: { backend: 'directory', onDelete: 'scrub', ...claim } });
+const request = createRequest('pvc-a', {
+  parameters: { backend: 'directory', onDelete: 'scrub', ...claimOfTeam },
+});
 const at = (...parts: string[]): string => join(lab.poolPath(), 'volumes', 'pvc-a', ...parts);
 const secret = 'the tenant’s secret';
 
-function staging(volumeId = 'pvc-a', capability = mountCapability) {
-  const stagingTargetPath = lab.kubeletPath(`staging-${volumeId}`);
-  return { volumeId, stagingTargetPath, capability, volumeContext: {} };
-}
-
-/** A volume that a pod has written to and has left. */
-async function makeUsed(process: LabProcess, made = request): Promise<void> {
-  await process.service.createVolume(made, callFor());
-  await process.node.stage(staging(made.name), callFor());
-  await writeFile(join(lab.poolPath(), 'volumes', made.name, 'data', 'secret'), secret);
-  await process.node.unstage(staging(made.name), callFor());
-}
+const staging = (volumeId?: string, capability?: VolumeCapability) => stagingOf(lab, volumeId, capability);
+const make = (process: LabProcess, made = request) =>
+  makeUsed(lab, process, made, { name: 'secret', text: secret });
 
 async function expectRenewed(process: LabProcess): Promise<void> {
   expect(existsSync(at('data', '.whole'))).toBe(true);
@@ -65,7 +54,7 @@ describe('recycling a volume', () => {
   test('makes it anew, empty, of the same size and shape, and nobody’s', async () => {
     const process = await lab.start();
     const grown = { ...request, parameters: { ...request.parameters, mode: '2770', gid: '7' } };
-    await makeUsed(process, grown);
+    await make(process, grown);
     await process.service.expandVolume(
       { volumeId: 'pvc-a', capacityRange: { requiredBytes: 2n * GiB, limitBytes: 0n } },
       callFor(),
@@ -111,7 +100,7 @@ describe('recycling a volume', () => {
       },
     };
     const process = await lab.start({ pace });
-    await makeUsed(process);
+    await make(process);
     const recycling = process.service.recycle({ volumeId: 'pvc-a' }, callFor());
     await erasing.promise;
     const [entry] = process.pools.open()[0]?.trash.entries() ?? [];
@@ -127,7 +116,7 @@ describe('recycling a volume', () => {
   test('answers still-removing before the deadline, goes on, and a repeat finds it ready', async () => {
     const go = Promise.withResolvers<void>();
     const process = await lab.start({ pace: { ...unlimitedPace, files: () => go.promise } });
-    await makeUsed(process);
+    await make(process);
     const removed: string[] = [];
     process.service.onRemoved((id) => removed.push(id));
     const late = process.service.recycle({ volumeId: 'pvc-a' }, callFor(1200));
@@ -139,10 +128,25 @@ describe('recycling a volume', () => {
     await expectRenewed(process);
   });
 
+  test('goes on with what was begun where only that is asked, and begins nothing', async () => {
+    const go = Promise.withResolvers<void>();
+    const process = await lab.start({ pace: { ...unlimitedPace, files: () => go.promise } });
+    await make(process);
+    const onlyBegun = { volumeId: 'pvc-a', onlyBegun: true };
+    await process.service.recycle(onlyBegun, callFor());
+    expect(existsSync(at('data', 'secret'))).toBe(true);
+    expect(process.service.held()).toMatchObject([{ isRecycling: false, used: true }]);
+    const late = process.service.recycle({ volumeId: 'pvc-a' }, callFor(1200));
+    expect(await refusal(late)).toMatchObject({ reason: 'still-removing' });
+    go.resolve();
+    await process.service.recycle(onlyBegun, callFor());
+    await expectRenewed(process);
+  });
+
   test('by two at once ends with one empty volume', async () => {
     const go = Promise.withResolvers<void>();
     const process = await lab.start({ pace: { ...unlimitedPace, files: () => go.promise } });
-    await makeUsed(process);
+    await make(process);
     const both = [1, 2].map(() => process.service.recycle({ volumeId: 'pvc-a' }, callFor()));
     await until(() => process.service.held()[0]?.isRecycling === true);
     go.resolve();
@@ -152,7 +156,7 @@ describe('recycling a volume', () => {
 
   test('refuses what is in use, copied, of another pool, a pod’s or not there', async () => {
     const process = await lab.start();
-    await makeUsed(process);
+    await make(process);
     const recycle = (poolUuid?: string) =>
       refusal(
         process.service.recycle(
@@ -176,7 +180,7 @@ describe('recycling a volume', () => {
   test('keeps everybody else from it meanwhile, in words that say so, and DeleteVolume works', async () => {
     const go = Promise.withResolvers<void>();
     const process = await lab.start({ pace: { ...unlimitedPace, files: () => go.promise } });
-    await makeUsed(process);
+    await make(process);
     const { service, node } = process;
     const recycling = refusal(service.recycle({ volumeId: 'pvc-a' }, callFor()));
     await until(() => process.pools.open()[0]?.trash.holds('pvc-a') === true);
@@ -217,7 +221,7 @@ describe('recycling a volume', () => {
   test('removes the data of one whose deletion would archive it', async () => {
     const process = await lab.start();
     const parameters = { ...request.parameters, onDelete: 'archive' };
-    await makeUsed(process, { ...request, parameters });
+    await make(process, { ...request, parameters });
     await process.service.recycle({ volumeId: 'pvc-a' }, callFor());
     expect(await lab.namesIn('archive')).toEqual([]);
     await expectRenewed(process);
@@ -257,7 +261,7 @@ describe('a process killed while it recycles', () => {
         await dead();
       },
     });
-    await makeUsed(first);
+    await make(first);
     void first.service.recycle({ volumeId: 'pvc-a' }, callFor());
     await died.promise;
     const next = await lab.start();
@@ -273,7 +277,7 @@ describe('a process killed while it recycles', () => {
 
   test('in the middle of the new data begins again', async () => {
     const first = await lab.start();
-    await makeUsed(first);
+    await make(first);
     lab.directory.duringCreate = dead;
     void first.service.recycle({ volumeId: 'pvc-a' }, callFor());
     await until(() => existsSync(at('data')) && !existsSync(at('data', 'secret')));
@@ -285,7 +289,7 @@ describe('a process killed while it recycles', () => {
 
   test('while it gathers the old data loses none of it to a plain delete', async () => {
     const first = await lab.start();
-    await makeUsed(first);
+    await make(first);
     await first.stop();
     // the record is committed and the data is not yet beside it
     const record = await lab.readRecord('pvc-a');
@@ -305,7 +309,7 @@ describe('a process killed while it recycles', () => {
 
 test('what cannot be erased stays destroyed half-way, says why, and goes on when it can', async () => {
   const process = await lab.start();
-  await makeUsed(process);
+  await make(process);
   let isBroken = true;
   lab.directory.discard = async () => {
     if (isBroken) throw new Error('the disk fails');
