@@ -77,9 +77,11 @@ export class Faults {
     this.#planned.push({ match, left: count, failure: 'lose-answer' });
   }
 
-  /** Every matching request waits so long first. */
-  slowDown(delayMs: number, match: FaultMatch = {}): void {
-    this.#slow.push({ match, delayMs });
+  /** Every matching request waits so long first. @returns what ends it */
+  slowDown(delayMs: number, match: FaultMatch = {}): () => void {
+    const slow = { match, delayMs };
+    this.#slow.push(slow);
+    return () => (this.#slow = this.#slow.filter((each) => each !== slow));
   }
 
   /** Closes the port and every connection; `accept` opens the same port again. */

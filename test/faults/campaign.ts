@@ -12,8 +12,11 @@ export function budgetMsOf(seconds: number): number {
   return told * 1000;
 }
 
+/** How long the API is away at its longest. */
+export const outageMs = Number(process.env['FAULTS_OUTAGE_SECONDS'] ?? (isLong ? 60 : 6)) * 1000;
+
 /** How long anything may take before it counts as stuck: longer than any fault lasts, and than the waits after it. */
-export const patienceMs = Number(process.env['FAULTS_PATIENCE_SECONDS'] ?? 90) * 1000;
+export const patienceMs = Number(process.env['FAULTS_PATIENCE_SECONDS'] ?? 90) * 1000 + outageMs;
 
 /** The same seed asks for the same; a run says which one it has. */
 export const seed = Number(process.env['FAULTS_SEED'] ?? Math.floor(Math.random() * 1_000_000));

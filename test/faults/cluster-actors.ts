@@ -47,6 +47,8 @@ export class ClusterActors {
   readonly retained = new Set<KeptVolume>();
   /** emptied, and Available to the next claim of their class */
   readonly recycled = new Set<KeptVolume>();
+  /** without a PV, with all that is on them */
+  readonly orphans = new Set<KeptVolume>();
   /** put away, with all that was on them */
   readonly archived = new Set<KeptVolume>();
   readonly #world: FaultWorld;
@@ -65,7 +67,7 @@ export class ClusterActors {
   ): Promise<KeptVolume> {
     const { user } = this.#world;
     const claim = await user.createClaim({
-      className: await this.#classOf(kind),
+      className: await this.classOf(kind),
       node: 'node-a',
       size: `${sizeMiB}Mi`,
       ...(source === undefined ? {} : { spec: { dataSource: sourceOf(source) } }),
@@ -80,7 +82,7 @@ export class ClusterActors {
   async changeMind(kind: 'delete' | 'scrub'): Promise<void> {
     const { user, node } = this.#world;
     const deaths = node.deaths;
-    const claim = await user.createClaim({ className: await this.#classOf(kind), node: 'node-a' });
+    const claim = await user.createClaim({ className: await this.classOf(kind), node: 'node-a' });
     const made = async (): Promise<boolean> =>
       node.deaths > deaths || (await user.findVolume(claim)) !== undefined;
     await eventually('a volume', made, 3000).catch(() => {});
@@ -203,9 +205,7 @@ export class ClusterActors {
   async remove(kept: KeptVolume): Promise<void> {
     const { user } = this.#world;
     await this.close(kept);
-    this.volumes.delete(kept);
-    await user.delete('PersistentVolumeClaim', kept.claim);
-    await inTime(user.untilGone('PersistentVolumeClaim', kept.claim, patienceMs));
+    await this.removeClaim(kept);
     switch (kept.kind) {
       case 'recycle':
         this.recycled.add(kept);
@@ -224,6 +224,15 @@ export class ClusterActors {
     await inTime(user.untilGone('PersistentVolume', kept.volume, patienceMs));
   }
 
+  /** Nothing but the claim; what becomes of the volume is not waited for. */
+  async removeClaim(kept: KeptVolume): Promise<PersistentVolume> {
+    const { user } = this.#world;
+    this.volumes.delete(kept);
+    await user.delete('PersistentVolumeClaim', kept.claim);
+    await inTime(user.untilGone('PersistentVolumeClaim', kept.claim, patienceMs));
+    return kept.volume;
+  }
+
   /** A released volume goes back to a claim of the name that it had, with all that is on it. */
   async undelete(kept: KeptVolume): Promise<KeptVolume> {
     const { user } = this.#world;
@@ -235,14 +244,14 @@ export class ClusterActors {
       spec: { claimRef: { ...claimRef, ...nothing } },
     });
     this.retained.delete(kept);
-    return this.#claimAgain(kept, name);
+    return this.claimAgain(kept, name);
   }
 
   /** The next claim takes a volume that was emptied. */
   async reuse(kept: KeptVolume): Promise<KeptVolume> {
     this.#count += 1;
     this.recycled.delete(kept);
-    return this.#claimAgain({ ...kept, files: new Map() }, `next-${this.#count}`);
+    return this.claimAgain({ ...kept, files: new Map() }, `next-${this.#count}`);
   }
 
   /** Whatever the class said: nothing of it is kept. */
@@ -251,6 +260,10 @@ export class ClusterActors {
     if (this.archived.delete(kept)) {
       const archiveId = kept.volume.spec.csi?.volumeHandle ?? '';
       return insistently(`archived volume ${archiveId} to go`, () => operator.removeArchived(archiveId));
+    }
+    if (this.orphans.delete(kept)) {
+      const orphanId = kept.volume.spec.csi?.volumeHandle ?? '';
+      return insistently(`orphan ${orphanId} to go`, () => operator.remove(orphanId));
     }
     const present = this.recycled.has(kept) ? await this.reuse(kept) : kept;
     this.retained.delete(present);
@@ -271,17 +284,18 @@ export class ClusterActors {
     await inTime(user.untilGone('PersistentVolume', present.volume, patienceMs));
   }
 
-  async #claimAgain(kept: KeptVolume, name: string): Promise<KeptVolume> {
+  /** The claim of that name, which asks for this very PV. */
+  async claimAgain(kept: KeptVolume, name: string): Promise<KeptVolume> {
     const { user } = this.#world;
     const claim = await user.createClaim({
       name,
-      className: await this.#classOf(kept.kind),
+      className: kept.volume.spec.storageClassName ?? '',
       size: `${kept.sizeMiB}Mi`,
       spec: { volumeName: kept.volume.metadata.name },
     });
     const volume = await this.#untilBound(claim);
-    const { kind, files, sizeMiB } = kept;
-    const again: KeptVolume = { kind, claim, volume, files, sizeMiB };
+    const { pod: _, ...rest } = kept;
+    const again: KeptVolume = { ...rest, claim, volume };
     this.volumes.add(again);
     return again;
   }
@@ -348,12 +362,18 @@ export class ClusterActors {
     );
   }
 
-  #classOf(kind: ClassKind): Promise<string> {
+  /** The class that volumes of this kind are of. */
+  classOf(kind: ClassKind): Promise<string> {
     const { user, backend } = this.#world;
     const made =
       this.#classes.get(kind) ??
       user.createClass({
-        parameters: { ...parametersOf[backend], ...endOf[kind] },
+        parameters: {
+          ...parametersOf[backend],
+          ...endOf[kind],
+          // whatever is overwritten there is written elsewhere
+          ...(kind === 'scrub' && backend === 'btrfs' ? { scrub: 'discard' } : {}),
+        },
         reclaimPolicy: kind === 'recycle' || kind === 'retain' ? 'Retain' : 'Delete',
         allowVolumeExpansion: true,
       });

@@ -21,6 +21,7 @@ export const failingCommands = [
   'chattr',
   'mknod',
   'filefrag',
+  'btrfs',
 ] as const;
 export type FailingCommand = (typeof failingCommands)[number];
 

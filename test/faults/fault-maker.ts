@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { KindName } from '../../src/kube/kinds.ts';
+import { isLong, outageMs } from './campaign.ts';
 import { commandFailures, failingCommands } from './command-faults.ts';
 import type { FaultWorld } from './fault-world.ts';
 import type { Lots } from './lots.ts';
@@ -36,11 +37,26 @@ const apiFaults: readonly Fault[] = [
     plane.embedded.faults.stallWatches(false);
   },
   async ({ plane }, lots) => {
+    const end = plane.embedded.faults.slowDown(lots.between(200, 2000), {
+      verb: lots.oneOf(verbs),
+      kind: lots.oneOf(kinds),
+    });
+    await sleep(lots.between(500, 3000));
+    end();
+  },
+  async ({ plane }, lots) => {
     await plane.takeAway();
     await sleep(lots.between(100, 2000));
     await plane.bringBack();
   },
 ];
+
+export async function outage({ plane }: Pick<FaultWorld, 'plane'>): Promise<void> {
+  await plane.takeAway();
+  await sleep(outageMs);
+  plane.embedded.faults.compactHistory();
+  await plane.bringBack();
+}
 
 const busyMs = 15_000;
 const inARow = 6;
@@ -67,9 +83,10 @@ export class FaultMaker {
 
   async #run(): Promise<void> {
     const endMs = performance.now() + busyMs;
+    const outageAt = this.#lots.isSo(isLong ? 0.1 : 0.2) ? this.#lots.between(1, 8) : 0;
     for (let turn = 1; !this.#isStopping && performance.now() < endMs; turn += 1) {
       await sleep(this.#lots.between(20, 500));
-      if (!this.#isStopping) await this.#one();
+      if (!this.#isStopping) await (turn === outageAt ? this.#outage() : this.#one());
       if (turn % inARow === 0) await this.#rest();
     }
   }
@@ -78,6 +95,12 @@ export class FaultMaker {
   async #rest(): Promise<void> {
     await this.#world.untilUp().catch(() => {});
     await sleep(this.#lots.between(500, 2000));
+  }
+
+  /** The API server is away for long, and has forgotten the past when it is back. */
+  async #outage(): Promise<void> {
+    this.apiFaults += 1;
+    await outage(this.#world);
   }
 
   async #one(): Promise<void> {

@@ -8,16 +8,18 @@ import { EmbeddedPlane } from '../support/control-plane.ts';
 import { eventually, NotYet } from '../support/eventually.ts';
 import { clearLeftovers } from '../support/host-leftovers.ts';
 import { ScratchPool } from '../support/scratch-pool.ts';
+import { patienceMs } from './campaign.ts';
 import { CommandFaults } from './command-faults.ts';
 import { type Kill, SupervisedNode } from './supervised-node.ts';
 
-export const backendNames = ['directory', 'loopback'] as const;
+export const backendNames = ['directory', 'loopback', 'btrfs'] as const;
 export type BackendUnderTest = (typeof backendNames)[number];
 
 /** Parameters that each backend's classes have. */
 export const parametersOf: Readonly<Record<BackendUnderTest, Readonly<Record<string, string>>>> = {
   directory: { backend: 'directory', limit: 'advisory', consistency: 'accept' },
   loopback: { backend: 'loopback', consistency: 'accept' },
+  btrfs: { backend: 'btrfs', limit: 'advisory' },
 };
 
 interface WorldOptions {
@@ -66,7 +68,7 @@ export class FaultWorld implements AsyncDisposable {
   static async open(options: WorldOptions): Promise<FaultWorld> {
     const plane = await EmbeddedPlane.start();
     try {
-      const pool = ScratchPool.make('xfs', 1024);
+      const pool = ScratchPool.make(options.backend === 'btrfs' ? 'btrfs' : 'xfs', 1024);
       const world = new FaultWorld(options, plane, pool);
       const body = {
         metadata: { name: world.snapshotClass },
@@ -78,6 +80,12 @@ export class FaultWorld implements AsyncDisposable {
         { ...body, deletionPolicy: 'Delete', parameters: { consistency: 'accept' } },
         AbortSignal.timeout(10_000),
       );
+      await world.user.createClass({
+        name: 'found',
+        parameters: parametersOf.directory,
+        reclaimPolicy: 'Retain',
+        allowVolumeExpansion: true,
+      });
       return world;
     } catch (error) {
       await plane[Symbol.asyncDispose]();
@@ -102,7 +110,7 @@ export class FaultWorld implements AsyncDisposable {
     await this.plane.bringBack();
   }
 
-  async untilUp(timeoutMs = 60_000): Promise<void> {
+  async untilUp(timeoutMs: number = patienceMs): Promise<void> {
     await eventually('the node’s process to be ready', () => this.node.isReady(), timeoutMs);
   }
 

@@ -13,7 +13,7 @@ const why = whyNoScratchPool('xfs');
 const cachePath = codeCache();
 const users = 3;
 const operationsEach = 12;
-const budgetMs = budgetMsOf(40);
+const budgetMs = budgetMsOf(30);
 /** with FAULTS_SEED of a failure: that history alone */
 const isReplay = process.env['FAULTS_REPLAY'] === '1';
 
@@ -31,7 +31,9 @@ describe.skipIf(why !== '')(`random histories under faults${why}`, () => {
         operations += totals.operations;
         if (error === undefined) return;
         count({ [kindOf(error) ?? 'otherwise']: 1 });
-        failures.push(`FAULTS_SEED=${own} FAULTS_REPLAY=1: ${error.name}: ${error.message}\n${said}`);
+        const failure = `FAULTS_SEED=${own} FAULTS_REPLAY=1: ${error.name}: ${error.message}\n${said}`;
+        console.log(failure);
+        failures.push(failure);
       });
       console.log(`${done} histories from seed ${seed} on, ${operations} operations`);
       expect(failures).toEqual([]);
@@ -51,7 +53,10 @@ async function live(own: number): Promise<Lived> {
   const backend = backendNames[own % backendNames.length] ?? 'directory';
   await using world = await FaultWorld.open({ backend, cachePath });
   const actors = new ClusterActors(world);
-  const histories = Array.from({ length: users }, (_, at) => new History(actors, new Lots(own * 100 + at)));
+  const histories = Array.from(
+    { length: users },
+    (_, at) => new History(world, actors, new Lots(own * 100 + at), at === 0),
+  );
   let faults: FaultMaker | undefined;
   const lived = async (error?: Error): Promise<Lived> => ({
     totals: {

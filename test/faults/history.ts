@@ -1,5 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterActors } from './cluster-actors.ts';
+import type { FaultWorld } from './fault-world.ts';
+import { find } from './found-volume.ts';
+import { runInlinePod } from './inline-pod.ts';
+import { letGo } from './let-go.ts';
+import { adopt, orphan } from './orphan-actors.ts';
+import { thinkAgain } from './second-thoughts.ts';
 import { type ClassKind, classKinds, type KeptSnapshot, type KeptVolume } from './kept-volume.ts';
 import type { Lots } from './lots.ts';
 
@@ -12,15 +18,20 @@ export class History {
   operations = 0;
   /** for the message of a failure */
   readonly said: string[] = [];
+  readonly #world: FaultWorld;
   readonly #actors: ClusterActors;
   readonly #lots: Lots;
+  /** what only one user may do at a time */
+  readonly #isAlone: boolean;
   readonly #volumes: KeptVolume[] = [];
   readonly #snapshots: KeptSnapshot[] = [];
   /** given back, and neither destroyed nor put away */
   readonly #released: KeptVolume[] = [];
 
-  constructor(actors: ClusterActors, lots: Lots) {
+  constructor(world: FaultWorld, actors: ClusterActors, lots: Lots, isAlone: boolean) {
+    this.#world = world;
     this.#actors = actors;
+    this.#isAlone = isAlone;
     this.#lots = lots;
   }
 
@@ -50,8 +61,12 @@ export class History {
       const kept = lots.oneOf(this.#released);
       return { what: `${kept.kind} ${kept.volume.metadata.name} again`, work: () => this.#again(kept) };
     }
+    if (lots.isSo(0.06)) return { what: 'inline pod', work: () => runInlinePod(this.#world) };
+    if (this.#isAlone && volumes.length < mostVolumes && lots.isSo(0.03))
+      return { what: 'find', work: async () => volumes.push(await find(this.#world, actors)) };
     const kept = lots.oneOf(volumes);
     const { name } = kept.claim.metadata;
+    if (endsByItself(kept) && lots.isSo(0.12)) return this.#end(kept);
     if (kept.pod === undefined && lots.isSo(0.6))
       return { what: `open ${name}`, work: () => actors.open(kept) };
     const choice = lots.between(1, 12);
@@ -62,9 +77,11 @@ export class History {
       };
     if (choice === 4 && kept.pod !== undefined && kept.sizeMiB + 8 <= largestMiB)
       return { what: `grow ${name}`, work: () => actors.grow(kept, kept.sizeMiB + 8) };
-    if (choice === 5 && snapshots.length < mostSnapshots)
+    // what was found is of the directory backend, whatever the classes of the others say
+    const isOfClass = kept.isFound !== true;
+    if (choice === 5 && isOfClass && snapshots.length < mostSnapshots)
       return { what: `snapshot ${name}`, work: async () => snapshots.push(await actors.snapshot(kept)) };
-    if (choice <= 7 && volumes.length < mostVolumes) {
+    if (choice <= 7 && isOfClass && volumes.length < mostVolumes) {
       const source = snapshots.length > 0 && lots.isSo(0.6) ? lots.oneOf(snapshots) : kept;
       return { what: `copy for ${name}`, work: () => this.#make('delete', source) };
     }
@@ -78,6 +95,22 @@ export class History {
     return { what: `close ${name}`, work: () => actors.close(kept) };
   }
 
+  /** Not as people usually end a volume. */
+  #end(kept: KeptVolume): { readonly what: string; readonly work: () => Promise<unknown> } {
+    const { name } = kept.claim.metadata;
+    this.#volumes.splice(this.#volumes.indexOf(kept), 1);
+    if (this.#isAlone && this.#lots.isSo(0.3))
+      return { what: `let ${name} go`, work: () => letGo(this.#world, this.#actors, kept) };
+    const afterMs = this.#lots.between(0, 300);
+    return {
+      what: `remove ${name}, and think again after ${afterMs} ms`,
+      work: async () => {
+        const again = await thinkAgain(this.#world, this.#actors, kept, afterMs);
+        if (again !== undefined) this.#volumes.push(again);
+      },
+    };
+  }
+
   async #make(kind: ClassKind, source?: KeptVolume | KeptSnapshot): Promise<void> {
     this.#volumes.push(await this.#actors.create(kind, source));
   }
@@ -86,12 +119,23 @@ export class History {
     this.#volumes.splice(this.#volumes.indexOf(kept), 1);
     await this.#actors.remove(kept);
     if (kept.kind === 'recycle' || kept.kind.startsWith('retain')) this.#released.push(kept);
+    if (kept.kind === 'retain' && this.#lots.isSo(0.5)) await orphan(this.#world, this.#actors, kept);
   }
 
   async #again(kept: KeptVolume): Promise<void> {
     this.#released.splice(this.#released.indexOf(kept), 1);
-    this.#volumes.push(
-      await (kept.kind === 'recycle' ? this.#actors.reuse(kept) : this.#actors.undelete(kept)),
-    );
+    const actors = this.#actors;
+    const again = actors.orphans.has(kept)
+      ? adopt(this.#world, actors, kept)
+      : kept.kind === 'recycle'
+        ? actors.reuse(kept)
+        : actors.undelete(kept);
+    this.#volumes.push(await again);
   }
+}
+
+/** Nothing keeps it once its claim is gone. */
+function endsByItself({ kind, volume }: KeptVolume): boolean {
+  const { persistentVolumeReclaimPolicy } = volume.spec;
+  return (kind === 'delete' || kind === 'scrub') && persistentVolumeReclaimPolicy === 'Delete';
 }

@@ -24,6 +24,8 @@ export interface KeptVolume {
   readonly volume: PersistentVolume;
   files: KeptFiles;
   sizeMiB: number;
+  /** it was made for no claim, so that no link leads to it */
+  readonly isFound?: boolean;
   /** set while a pod uses it */
   pod?: PodMount;
 }

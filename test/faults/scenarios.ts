@@ -1,6 +1,12 @@
 import type { ClusterActors } from './cluster-actors.ts';
+import type { FaultWorld } from './fault-world.ts';
+import { find } from './found-volume.ts';
+import { runInlinePod } from './inline-pod.ts';
+import { letGo } from './let-go.ts';
+import { adopt, orphan } from './orphan-actors.ts';
+import { thinkAgain } from './second-thoughts.ts';
 
-export type Scenario = (actors: ClusterActors) => Promise<void>;
+export type Scenario = (actors: ClusterActors, world: FaultWorld) => Promise<void>;
 
 /** Short lives of volumes that between them pass every step which touches the disk or the API. */
 export const scenarios: Readonly<Record<string, Scenario>> = {
@@ -41,5 +47,25 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     await Promise.all(all.map((volume) => actors.remove(volume)));
     const again = await Promise.all([actors.reuse(recycled), actors.undelete(retained)]);
     for (const volume of again) await actors.open(volume);
+  },
+  'orphan, adopt, think again, inline': async (actors, world) => {
+    const [left, regretted] = await Promise.all([actors.create('retain'), actors.create('scrub')]);
+    for (const volume of [left, regretted]) await actors.open(volume);
+    for (const volume of [left, regretted]) await actors.write(volume);
+    const inline = runInlinePod(world);
+    await actors.remove(left);
+    await orphan(world, actors, left);
+    const adopted = await adopt(world, actors, left);
+    await actors.open(adopted);
+    await thinkAgain(world, actors, regretted, 5);
+    await inline;
+  },
+  'find, lose the node, return': async (actors, world) => {
+    const [lost, found] = await Promise.all([actors.create('delete'), find(world, actors)]);
+    await actors.open(lost);
+    await actors.write(lost);
+    await letGo(world, actors, lost);
+    await actors.open(found);
+    await actors.remove(found);
   },
 };

@@ -7,6 +7,7 @@ const folderVariable = 'FAULTS_TOTALS';
 /** What a campaign did and what came of it. */
 export interface Totals {
   readonly crashPoints: number;
+  readonly races: number;
   readonly histories: number;
   readonly operations: number;
   readonly kills: number;
@@ -22,6 +23,7 @@ export interface Totals {
 
 export const none: Totals = {
   crashPoints: 0,
+  races: 0,
   histories: 0,
   operations: 0,
   kills: 0,
@@ -66,7 +68,7 @@ function sentenceOf(all: Totals): string {
   const how = `${all.apiFaults} of the API, ${all.commandFaults} of commands, ${all.diskFaults} of the disk`;
   const bad = all.otherwise === 0 ? '' : `, ${all.otherwise} ended otherwise`;
   return (
-    `faults: ${all.crashPoints} crash points, ${all.histories} histories with ${all.operations} operations, ${all.kills} kills, ${faults} faults (${how})\n` +
+    `faults: ${all.crashPoints} crash points, ${all.races} races, ${all.histories} histories with ${all.operations} operations, ${all.kills} kills, ${faults} faults (${how})\n` +
     `faults: ${all.lost} lost, ${all.leaked} leaked, ${all.stuck} stuck${bad}`
   );
 }

@@ -4,7 +4,7 @@ import type { DiskFaults } from './plan.ts';
 import type { Steps } from './steps.ts';
 
 /** Everything of node:fs/promises that changes a file system; `open` does where it may make or empty a file. */
-const changing = [
+export const changing = [
   'rename',
   'mkdir',
   'mkdtemp',
@@ -24,7 +24,7 @@ const changing = [
   'writeFile',
   'appendFile',
 ] as const;
-const changingByHandle = [
+export const changingByHandle = [
   'write',
   'writev',
   'writeFile',
