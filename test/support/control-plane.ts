@@ -35,8 +35,20 @@ export interface ControlPlane extends AsyncDisposable {
 export const planeNames = ['embedded', 'real'] as const;
 export type PlaneName = (typeof planeNames)[number];
 
+/** Begun, and nobody's yet. One that nobody wants ends with this process. */
+let realAhead: Promise<ControlPlane> | undefined;
+
+/** Stories are run on the embedded one first: meanwhile the real one, which takes some seconds, is started. */
 export function startControlPlane(name: PlaneName): Promise<ControlPlane> {
-  return name === 'embedded' ? EmbeddedPlane.start() : RealPlane.start();
+  if (name === 'embedded') {
+    realAhead ??= RealPlane.start();
+    // whoever asks for it is told
+    realAhead.catch(() => {});
+    return EmbeddedPlane.start();
+  }
+  const real = realAhead ?? RealPlane.start();
+  realAhead = undefined;
+  return real;
 }
 
 /** With Kubernetes' own scheduler too. */
@@ -135,7 +147,7 @@ class RealPlane implements ControlPlane {
   }
 
   resumeBinder(): Promise<void> {
-    return this.#server.startControllerManager({ apiQps: 2000, controllers });
+    return this.#server.startControllerManager({ apiQps: 2000, controllers, binderSyncPeriod: '1s' });
   }
 
   takeAway(): Promise<void> {

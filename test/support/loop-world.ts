@@ -80,7 +80,8 @@ export class LoopWorld implements AsyncDisposable {
   /** The node has heard of everything that happened to claims until now: a claim that is served comes after it in the same watch. */
   async untilHeard(className: string, node = 'node-a'): Promise<void> {
     const marker = await this.user.createClaim({ className, node });
-    await this.user.untilVolume(marker);
+    // a PV whose claim goes before the binder has bound the two is Released only when it looks at everything again
+    await this.user.untilBound(marker);
     await this.user.deleteClaimAndVolume(marker);
   }
 

@@ -24,6 +24,11 @@ interface ControllerManagerOptions {
   readonly apiQps?: number;
   /** its `--controllers`, all unless told */
   readonly controllers?: string;
+  /**
+   * How long a claim waits that its binder could not serve at once, because it had heard of the claim before the PV, or because others
+   * wrote the object meanwhile: it looks at everything again once in this time, and not before. Upstream's 15 s unless told.
+   */
+  readonly binderSyncPeriod?: `${number}s`;
 }
 
 /**
@@ -105,7 +110,7 @@ export class RealApiServer implements AsyncDisposable {
   async startControllerManager(options: ControllerManagerOptions = {}): Promise<void> {
     const path = await buildGoTool('kube-controller-manager');
     const [port = 0] = await freePorts(1);
-    const { apiQps, controllers } = options;
+    const { apiQps, controllers, binderSyncPeriod } = options;
     this.#controllerManager = this.#run('kube-controller-manager', path, [
       `--kubeconfig=${this.kubeconfigPath}`,
       `--service-account-private-key-file=${join(this.directoryPath, 'service-account.key')}`,
@@ -117,6 +122,7 @@ export class RealApiServer implements AsyncDisposable {
       `--cert-dir=${join(this.directoryPath, 'controller-manager')}`,
       ...(apiQps === undefined ? [] : [`--kube-api-qps=${apiQps}`, `--kube-api-burst=${apiQps}`]),
       ...(controllers === undefined ? [] : [`--controllers=${controllers}`]),
+      ...(binderSyncPeriod === undefined ? [] : [`--pvclaimbinder-sync-period=${binderSyncPeriod}`]),
     ]);
     await this.#controllerManager.whenReady(() => answersOk(`https://127.0.0.1:${port}/healthz`), 60_000);
   }

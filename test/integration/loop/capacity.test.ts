@@ -157,7 +157,7 @@ describe.skipIf(why !== '')(`capacity, on the real control plane${why}`, () => {
   };
   beforeAll(async () => {
     server = await RealApiServer.start();
-    await server.startControllerManager({ apiQps: 2000, controllers });
+    await server.startControllerManager({ apiQps: 2000, controllers, binderSyncPeriod: '1s' });
     api = createKubeApi(loadKubeAccess(server.kubeconfigPath), {
       metrics: noMetrics,
       userAgent: 'loam-test',
@@ -247,7 +247,7 @@ describe.skipIf(why !== '')(`capacity, on the real control plane${why}`, () => {
     const node = await world.addNode('node-a');
     const className = await world.user.createClass();
     const disk = world.disk();
-    await world.start(disk);
+    await world.start(disk, { poolRetryMs: 500 });
     await world.untilThere(className);
     disk.unmountLazily();
     const { metadata } = await world.until(className, 'nothing', (_object, bytes) => bytes === 0n);

@@ -112,7 +112,7 @@ describe.skipIf(!isRoot).each(planeNames)(
           },
           AbortSignal.timeout(5_000),
         );
-        // the PV controller looks at a pre-bound PV's claim only when the claim itself changes, or every 15 s
+        // the PV controller looks at a pre-bound PV's claim only when the claim itself changes, or all claims' turn comes (every 15 s)
         await user.edit('PersistentVolumeClaim', claim, { metadata: { labels: { look: 'again' } } });
         expect((await user.untilBound(claim)).metadata.name).toBe(`${name}-static`);
         await world.untilHeard(className);

@@ -7,6 +7,7 @@ import { eventually } from '../../support/eventually.ts';
 import { isRoot, LoopWorld, mountsNeedRoot } from '../../support/loop-world.ts';
 
 const parameters = { backend: 'directory', limit: 'advisory' };
+const waits = { discoverEveryMs: 1_000, discoverSettledMs: 1_000 };
 
 describe.skipIf(!isRoot).each(planeNames)(
   `a discovery folder, on the %s control plane${mountsNeedRoot}`,
@@ -22,7 +23,7 @@ describe.skipIf(!isRoot).each(planeNames)(
       const { user, folder } = world;
       const className = await user.createClass({ parameters });
       const pools = [`p=${join(folder, 'p')},discover=${className}:32Mi`];
-      const node = await world.addNode({ pools });
+      const node = await world.addNode({ pools, waits });
       // as people should: filled elsewhere on the disk, and moved
       const half = join(folder, 'p', 'discovery', '.orders');
       await mkdir(half, { recursive: true });
@@ -45,7 +46,7 @@ describe.skipIf(!isRoot).each(planeNames)(
       await node.stop();
 
       // the next process finds the PV as it is, and makes no second one
-      const next = await world.addNode({ pools });
+      const next = await world.addNode({ pools, waits });
       await rename(dataOf(folder, bound), join(folder, 'away'));
       await user.untilEvent(bound, 'DiscoveredVolumeMissing', 'the PersistentVolume is kept');
       await expect(world.podWith(bound, 'pod-2').start()).rejects.toThrow(/is gone/);

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isNotFound } from '../../../src/kube/api-error.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../../src/kube/objects.ts';
 import { type ControlPlane, planeNames, startControlPlane } from '../../support/control-plane.ts';
 import { eventually, NotYet } from '../../support/eventually.ts';
@@ -141,8 +142,9 @@ describe.skipIf(!isRoot).each(planeNames)(`on the %s control plane${mountsNeedRo
         // from before the release is heard of until long after the end
         const moment = Date.now() + round * 5;
         while (Date.now() < moment) await new Promise((resolve) => setImmediate(resolve));
-        await interfere(world, volume, claim, round);
+        await interfere(world, volume, claim, round, end);
       }
+      if (end === 'delete') await world.assertNothingLeft();
     },
   );
 });
@@ -153,12 +155,14 @@ async function interfere(
   volume: PersistentVolume,
   claim: PersistentVolumeClaim,
   round: number,
+  end: string,
 ): Promise<void> {
   const { user } = world;
   const handed = round % 2 === 0 ? null : { ...keyOf(claim), uid: null, resourceVersion: null };
   try {
     await user.edit('PersistentVolume', volume, { spec: { claimRef: handed } });
-  } catch {
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
     // too late: the PV is gone
     return;
   }
@@ -191,13 +195,22 @@ async function interfere(
     20_000,
   );
   if (fate !== 'used') {
-    expect((await user.find('PersistentVolume', volume))?.metadata.deletionTimestamp ?? 'gone').toBeDefined();
+    // what has no data is not to be had by anybody any more
+    await eventually(`${name} to be deleted`, async () => {
+      const now = await user.find('PersistentVolume', volume);
+      if (now === undefined || now.metadata.deletionTimestamp !== undefined) return true;
+      throw new NotYet(JSON.stringify(now.metadata.annotations));
+    });
   } else {
     await pod.stop();
     // the node has heard of everything by then
     await world.untilHeard(await user.createClass(), 'node-a');
     expect(await readOnce(world, volume, 'new')).toBe('of the tenant');
-    expect((await user.find('PersistentVolume', volume))?.metadata.deletionTimestamp).toBeUndefined();
+    // a volume is taken away whole or not at all
+    if (end === 'delete') expect(await readOnce(world, volume, 'old')).toBe('of the first');
+    const now = await user.find('PersistentVolume', volume);
+    expect(now?.spec.claimRef?.uid).toBe(tenant.metadata.uid);
+    expect(now?.metadata.deletionTimestamp).toBeUndefined();
   }
   await user.delete('PersistentVolumeClaim', tenant);
 }

@@ -6,6 +6,8 @@ import { eventually } from '../../support/eventually.ts';
 import { isRoot, LoopWorld, mountsNeedRoot } from '../../support/loop-world.ts';
 
 const parameters = { backend: 'directory', limit: 'advisory', adopt: 'by-name' };
+/** Nobody but the node itself holds anything that it had to wait for. */
+const alone = { waits: { offerWithinMs: 200 } };
 let count = 0;
 
 /** What an older cluster left: a volume for claim default/<name>, whose API is gone. */
@@ -45,7 +47,7 @@ describe.skipIf(!isRoot).each(planeNames)(
     }
 
     it('finds its data by namespace and claim name, though everything comes at once', async () => {
-      await using old = await LoopWorld.open(before, 'process');
+      await using old = await LoopWorld.open(before, 'process', alone);
       const { className, claimName, volumeId, poolPath } = await leave(old);
       await using world = await LoopWorld.open(plane, 'process', { noNode: true });
       const { user } = world;
@@ -68,7 +70,7 @@ describe.skipIf(!isRoot).each(planeNames)(
     });
 
     it('has it reserved before the claim comes, on the node that holds it and no other', async () => {
-      await using old = await LoopWorld.open(before, 'process');
+      await using old = await LoopWorld.open(before, 'process', alone);
       const { className, claimName, volumeId, poolPath } = await leave(old);
       await using world = await LoopWorld.open(plane, 'process', { nodeName: 'node-b' });
       const { user } = world;
@@ -91,12 +93,12 @@ describe.skipIf(!isRoot).each(planeNames)(
     });
 
     it('tells a claim that asks for more, and gives it nothing empty in silence', async () => {
-      await using old = await LoopWorld.open(before, 'process');
+      await using old = await LoopWorld.open(before, 'process', alone);
       const { className, claimName, volumeId, poolPath } = await leave(old);
       await using world = await LoopWorld.open(plane, 'process', { noNode: true });
       const { user } = world;
       await user.createClass({ name: className, parameters });
-      await world.addNode({ pools: [`p=${poolPath}`] });
+      await world.addNode({ pools: [`p=${poolPath}`], ...alone });
       const claim = await user.createClaim({ className, name: claimName, node: 'node-a', size: '1Gi' });
       await user.untilEvent(claim, 'AdoptionMisfit', 'asks for 1 GiB, the volume has 16 MiB');
       // a later claim is served, so that this one was seen and left
@@ -113,8 +115,41 @@ describe.skipIf(!isRoot).each(planeNames)(
       await world.assertNothingLeft();
     });
 
+    it('destroys nothing by a PV that was written back from a file, until a claim of this cluster has had it', async () => {
+      await using old = await LoopWorld.open(before, 'process', alone);
+      const { className, claimName, volumeId, poolPath } = await leave(old);
+      const file = (await old.user.volumes()).find(({ spec }) => spec.csi?.volumeHandle === volumeId);
+      if (file?.spec.csi === undefined) throw new Error(`the old cluster has no PV of ${volumeId}`);
+      await using world = await LoopWorld.open(plane, 'process', { noNode: true });
+      const { user } = world;
+      const { name, labels = {}, finalizers = [] } = file.metadata;
+      const annotations = { 'pv.kubernetes.io/provisioned-by': user.driverName };
+      const csi = { ...file.spec.csi, driver: user.driverName };
+      const metadata = { name, labels, finalizers, annotations };
+      const written = { apiVersion: 'v1', kind: 'PersistentVolume', metadata, spec: { ...file.spec, csi } };
+      const volume = await user.api.create('PersistentVolume', written, AbortSignal.timeout(10_000));
+      await eventually('the PV is Released', async () => {
+        const found = await user.find('PersistentVolume', volume);
+        return found?.status?.phase === 'Released' ? found : undefined;
+      });
+      await world.addNode({ pools: [`p=${poolPath}`] });
+      await user.untilEvent(volume, 'VolumeFailedDelete', 'in another cluster');
+      expect(await readFile(join(poolPath, 'volumes', volumeId, 'data/file'), 'utf8')).toBe('precious');
+
+      await user.edit('PersistentVolume', volume, {
+        spec: { claimRef: { uid: null, resourceVersion: null } },
+      });
+      const claim = await user.createClaim({ className, name: claimName });
+      const pod = world.podWith(await user.untilBound(claim));
+      expect(await readFile(join(await pod.start(), 'file'), 'utf8')).toBe('precious');
+      await pod.stop();
+      await user.delete('PersistentVolumeClaim', claim);
+      await user.untilGone('PersistentVolume', volume);
+      await world.assertNothingLeft();
+    });
+
     it('gives a PV that somebody deleted back to a claim of the old name, when one comes', async () => {
-      await using world = await LoopWorld.open(plane, 'process');
+      await using world = await LoopWorld.open(plane, 'process', alone);
       const { user, node } = world;
       const className = await user.createClass({ reclaimPolicy: 'Retain', parameters });
       const claim = await user.createClaim({ className, node: 'node-a' });

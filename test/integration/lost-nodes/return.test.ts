@@ -182,8 +182,9 @@ describe.skipIf(!isRoot).each(planeNames)(
         pools: [`p=${join(world.disks.get('a')?.path ?? '', 'another')},reserved=0%`],
         tombstoneNamespace: world.namespace,
         immediate: false,
+        waits: { missingPoolsEveryMs: 1_000 },
       });
-      await user.untilEvent(volume, 'PoolMissing', 'has no pool', 80_000);
+      await user.untilEvent(volume, 'PoolMissing', 'has no pool', 20_000);
       const marked = await user.find('PersistentVolume', volume);
       expect(marked?.metadata.annotations?.['loam.dev/pool-missing']).toMatch(/Z$/);
       expect(existsSync(note)).toBe(true);

@@ -32,7 +32,7 @@ describe.skipIf(why !== '')(`what becomes of a volume, by the nodes’ role and 
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'loam-changes-'));
     server = await RealApiServer.start();
-    await server.startControllerManager({ apiQps: 2000 });
+    await server.startControllerManager({ apiQps: 2000, binderSyncPeriod: '1s' });
     api = createKubeApi(loadKubeAccess(server.kubeconfigPath), {
       metrics: noMetrics,
       userAgent: 'loam-test',

@@ -41,7 +41,7 @@ describe.skipIf(!isRoot)(`deploy/kubernetes on a real API server${mountsNeedRoot
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'loam-rbac-'));
     server = await RealApiServer.start();
-    await server.startControllerManager({ apiQps: 2000 });
+    await server.startControllerManager({ apiQps: 2000, binderSyncPeriod: '1s' });
     api = createKubeApi(loadKubeAccess(server.kubeconfigPath), options);
     user = new ClusterUser(api, 'loam.dev');
     kubectl = await Kubectl.of(server, folder);

@@ -57,17 +57,19 @@ describe.skipIf(!isRoot)(`controllers that come and go, on the real control plan
     const controller = await world.addController();
     await world.untilLeads(controller);
     await plane.takeAway();
-    await eventually(
-      'the controller to stop leading',
-      async () => {
-        const { ok, text } = await controller.status();
-        if (ok || (await controller.metrics()).includes('loam_controller_is_leader 1'))
-          throw new NotYet(text);
-        return true;
-      },
-      20_000,
-    );
-    await plane.bringBack();
+    try {
+      await eventually(
+        'the controller to stop leading',
+        async () => {
+          const { ok, text } = await controller.status();
+          if (ok || (await world.leads(controller))) throw new NotYet(text);
+          return true;
+        },
+        20_000,
+      );
+    } finally {
+      await plane.bringBack();
+    }
     const claim = await user.createClaim({ className });
     await user.untilBound(claim, 60_000);
     await user.deleteClaimAndVolume(claim, 30_000);

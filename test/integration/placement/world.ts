@@ -146,8 +146,11 @@ export class PlacementWorld implements AsyncDisposable {
   }
 
   async untilLeads(controller: LoamProcess, timeoutMs = 40_000): Promise<void> {
-    const leads = async () => (await controller.metrics()).includes('loam_controller_is_leader 1');
-    await eventually('the controller to lead', leads, timeoutMs);
+    await eventually('the controller to lead', () => this.leads(controller), timeoutMs);
+  }
+
+  async leads(controller: LoamProcess): Promise<boolean> {
+    return /^loam_controller_is_leader 1$/m.test(await controller.metrics());
   }
 
   async selectedNodeOf(claim: PersistentVolumeClaim): Promise<string | undefined> {
