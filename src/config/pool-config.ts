@@ -11,8 +11,11 @@ const options: Record<string, (text: string) => Partial<PoolConfig>> = {
   discover: (text) => ({ discover: discoveryOf(text) }),
 };
 
+/** The options of `--pool`, for docs and `--help`. */
+export const poolOptions: readonly string[] = Object.keys(options);
+
 /** Where nothing is said: no promise beyond what there is, a twentieth kept back for the file system itself. */
-export const poolDefaults = { overcommitRatio: 1, reservedShare: 0.05, initialise: true } as const;
+const poolDefaults = { overcommitRatio: 1, reservedShare: 0.05, initialise: true } as const;
 
 /**
  * Reads `fast=/data/loam,overcommit=2,reserved=5%`. The folder's path may hold `=`, but no comma.

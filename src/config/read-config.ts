@@ -108,12 +108,14 @@ export function describeSettings(): string {
   ]);
   const pool = [
     '--pool',
-    'name=/path[,overcommit=2][,reserved=5%][,init=false][,mounted=true]; may be repeated',
+    'name=/path[,overcommit=2][,reserved=5%][,init=false][,mounted=true][,tenants=trusted][,discover=CLASS]; may be repeated',
     'LOAM_POOLS',
   ];
   const config = ['--config', 'a YAML file with the same settings in camelCase, and pools', ''];
-  return [pool, config, ...rows]
-    .map(([flag = '', help = '', env = '']) => `  ${flag.padEnd(23)}${help}  ${env}`.trimEnd())
+  const all = [pool, config, ...rows];
+  const width = Math.max(...all.map(([flag = '']) => flag.length)) + 2;
+  return all
+    .map(([flag = '', help = '', env = '']) => `  ${flag.padEnd(width)}${help}  ${env}`.trimEnd())
     .join('\n');
 }
 
