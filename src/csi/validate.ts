@@ -18,7 +18,7 @@ export function invalidField(field: string, problem: string): StorageError {
 }
 
 /** A field that has to be set, within CSI's limit. @throws StorageError 'invalid-argument' */
-export function requiredText(field: string, value: string | undefined): string {
+function requiredText(field: string, value: string | undefined): string {
   if (value === undefined || value === '') throw invalidField(field, 'is missing');
   return optionalText(field, value);
 }

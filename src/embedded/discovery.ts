@@ -3,7 +3,7 @@ import { resources, type Resource } from './resources.ts';
 const verbs = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 
 /** Version of Kubernetes whose behaviour is imitated; kubectl compares it with its own. */
-export const imitatedVersion = { major: '1', minor: '36', gitVersion: 'v1.36.0-loam-embedded' };
+const imitatedVersion = { major: '1', minor: '36', gitVersion: 'v1.36.0-loam-embedded' };
 
 /** Answers the paths by which clients find out what is served, or undefined for any other path. */
 export function discover(path: string): object | undefined {

@@ -19,7 +19,7 @@ export interface FormatOptions {
 const MiB = 1n << 20n;
 
 /** The least size of an image that the file system's own tool makes and that is of use afterwards. */
-export const minimumBytes: Record<FsType, bigint> = { ext4: 8n * MiB, xfs: 300n * MiB, btrfs: 109n * MiB };
+const minimumBytes: Record<FsType, bigint> = { ext4: 8n * MiB, xfs: 300n * MiB, btrfs: 109n * MiB };
 
 /** @throws StorageError 'size-out-of-range', with the number */
 export function checkFormattable(fsType: FsType, sizeBytes: bigint): void {

@@ -7,7 +7,7 @@ import { isErrno } from './mounts.ts';
 import { CommandError, run } from './run.ts';
 
 /** Loop devices with direct I/O on disks with large sectors, and every file system's blocks, need this. */
-export const imageAlignmentBytes = 4096n;
+const imageAlignmentBytes = 4096n;
 const btrfsMagic = 0x9123683en;
 
 export interface ImageOptions {

@@ -11,7 +11,7 @@ import { lookUp } from './look-up.ts';
 import type { Lease } from './objects.ts';
 
 /** kube-controller-manager's, which every operator knows. */
-export const leaseTiming = { leaseMs: 15_000, renewDeadlineMs: 10_000, retryMs: 2_000 } as const;
+const leaseTiming = { leaseMs: 15_000, renewDeadlineMs: 10_000, retryMs: 2_000 } as const;
 /** One try may not use up the deadline: a connection may hang that the next try does not use. */
 const tryMs = 4_000;
 

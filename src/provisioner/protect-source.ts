@@ -204,7 +204,7 @@ export class SourceProtection {
   }
 }
 
-export function finalizerOf({ kind }: SourceRef): string {
+function finalizerOf({ kind }: SourceRef): string {
   return kind === 'snapshot' ? restoringFinalizer : cloningFinalizer;
 }
 

@@ -11,7 +11,7 @@ import type { Closers } from './closers.ts';
 import { version } from './version.ts';
 import type { ProcessContext } from './volume-stack.ts';
 
-export const leaseName = 'loam-controller';
+const leaseName = 'loam-controller';
 
 type PlacementConfig = Pick<
   Config,

@@ -38,7 +38,7 @@ export function shapeOf(
 }
 
 /** A wire text as one of our file systems; '' is no wish. */
-export function readFsType(text: string): FsType | undefined {
+function readFsType(text: string): FsType | undefined {
   if (text === '') return undefined;
   const found = fsTypes.find((known) => known === text);
   if (found === undefined) {

@@ -23,7 +23,7 @@ export interface Cut {
 export const lineTakesMs = 3000;
 
 /** Who was answered what when the power went. */
-export function promisesAt(news: readonly HeardNews[], atMs: number) {
+function promisesAt(news: readonly HeardNews[], atMs: number) {
   const before = (kind: PowerNews['kind']) =>
     new Set(news.filter((heard) => heard.kind === kind && heard.atMs <= atMs).map(({ id }) => id));
   const asked = (kind: PowerNews['kind']) =>

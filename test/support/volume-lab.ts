@@ -179,7 +179,7 @@ export class VolumeLab {
 }
 
 /** A disk of 100 GiB that nobody else uses, whatever the machine of the test has. */
-export const roomy = diskOf(100n * GiB);
+const roomy = diskOf(100n * GiB);
 
 export function diskOf(
   totalBytes: bigint,

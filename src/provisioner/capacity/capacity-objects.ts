@@ -116,7 +116,7 @@ export class CapacityObjects {
   }
 }
 
-export class CapacityNameTaken extends Error {
+class CapacityNameTaken extends Error {
   override name = 'CapacityNameTaken';
 
   constructor(key: string) {

@@ -3,7 +3,7 @@ import type { CsiStorageCapacity } from '../../kube/objects.ts';
 import { parseQuantity } from '../../model/quantity.ts';
 
 /** One object is written about once a second at most: what happens right after a write is told within one, too; */
-export const writeGapMs = 900;
+const writeGapMs = 900;
 /** and for a little that pods wrote at most this often. */
 export const driftGapMs = 60_000;
 const driftBytes = 64n << 20n;

@@ -3,7 +3,7 @@ import { isReason } from '../../model/errors.ts';
 import { parseQuantity } from '../../model/quantity.ts';
 
 /** `status.allocatedResourceStatuses` of a claim's storage: who is working on its growth, and how that went. */
-export const resizeStatuses = [
+const resizeStatuses = [
   'ControllerResizeInProgress',
   'ControllerResizeInfeasible',
   'NodeResizePending',
