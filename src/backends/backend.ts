@@ -19,6 +19,8 @@ export interface BackendFeatures {
   readonly fsTypes: readonly FsType[];
   readonly block: boolean;
   readonly thick: boolean;
+  /** nothing is mounted at the staging path; a pod's target gets the volume from where it is */
+  readonly stagesNothing?: true;
 }
 
 /** What probing found in one pool: the truth about limits, by trying. */

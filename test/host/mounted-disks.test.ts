@@ -187,6 +187,7 @@ describe.skipIf(why !== '')(`disks that are mounted in a discovery folder${why}`
     other.mount(lab.at('discovery', 'sdc'));
     const { volumeId } = await adopt(process, lab.at('discovery', 'sdb'));
     await lab.stage(process, volumeId);
+    await lab.publish(process, volumeId);
     const mounts = await readMounts();
     const isVolume = async (path: string): Promise<boolean> => {
       const mount = mountAt(mounts, path);
@@ -196,8 +197,11 @@ describe.skipIf(why !== '')(`disks that are mounted in a discovery folder${why}`
       symlinkSync(mount.source, source);
       return isOurs({ ...mount, source }, volumeId, diskOf(process.pools, volumeId));
     };
-    expect(await isVolume(lab.stagingOf(volumeId))).toBe(true);
+    expect(await isVolume(lab.targetOf(volumeId))).toBe(true);
     expect(await isVolume(lab.at('discovery', 'sdc'))).toBe(false);
+    // kubelet never unstages what is mounted, whole, at another place too
+    expect(mountAt(mounts, lab.stagingOf(volumeId))).toBeUndefined();
+    await lab.unpublish(process, volumeId);
     await lab.unstage(process, volumeId);
   });
 

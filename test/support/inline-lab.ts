@@ -70,6 +70,7 @@ export const published = (): Publication => ({
   accessType: 'mount',
   fsType: '',
   mountFlags: [],
+  mountsNothing: false,
 });
 
 /** Nothing on disk, nothing counted, nothing mounted. */

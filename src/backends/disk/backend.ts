@@ -3,9 +3,11 @@ import { touchFile } from '../../host/entries.ts';
 import { Directory } from '../../host/directory.ts';
 import { fileSystemIdentity } from '../../host/file-system-identity.ts';
 import { fileSystemUsage } from '../../host/file-system-usage.ts';
+import { checkMountFlags } from '../../host/mount-flags.ts';
 import { mountAt, readMounts } from '../../host/mountinfo.ts';
 import type { MountedEntry } from '../../host/mounted-disk.ts';
 import { canonicalTarget, ensureUnmounted } from '../../host/mounts.ts';
+import { ensureTargetDirectory, removeTarget } from '../../host/targets.ts';
 import { whileOpen } from '../../host/while-open.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { isReason, messageOf, StorageError } from '../../model/errors.ts';
@@ -22,8 +24,7 @@ import {
   type VolumePlace,
 } from '../backend.ts';
 import { fileSystemEntries } from '../file-system-entries.ts';
-import { notStaged } from '../not-staged.ts';
-import { bindDirectory, publishDirectory } from '../publish-directory.ts';
+import { publishDirectory } from '../publish-directory.ts';
 import { mountPointOf, withDisk } from './open-disk.ts';
 import { usersOfDisk } from './users-of-disk.ts';
 import { isBlank, wipeDisk } from './wipe-disk.ts';
@@ -34,7 +35,7 @@ import { isBlank, wipeDisk } from './wipe-disk.ts';
  */
 export class DiskBackend implements Backend {
   readonly name = 'disk';
-  readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false };
+  readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false, stagesNothing: true };
   readonly #poolPaths: readonly string[];
 
   /** @param options.poolPaths no target may lie in one of these */
@@ -62,16 +63,14 @@ export class DiskBackend implements Backend {
     });
   }
 
+  /**
+   * Only looks: kubelet never unstages what is mounted at a second place with the same root, and a disk is, where it was found.
+   */
   async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
-    await withDisk(place, spec, async (disk) => {
-      await bindDirectory(disk.root.realPath, intent, this.#options(call));
-      // by its path the bind could have found what was mounted over the disk meanwhile
-      if (await shows(disk, intent.path)) return;
-      await ensureUnmounted(intent.path, call.signal);
-      throw new StorageError(
-        'busy',
-        `${disk.root.realPath} was replaced while it was staged; repeat the call`,
-      );
+    await withDisk(place, spec, async () => {
+      const { fsType } = this.#options(call);
+      checkMountFlags(intent.mountFlags, fsType);
+      await ensureTargetDirectory(intent.path, this.#options(call));
     });
   }
 
@@ -87,13 +86,20 @@ export class DiskBackend implements Backend {
   async publish(
     place: VolumePlace,
     spec: VolumeSpec,
-    stagingPath: string,
+    _stagingPath: string,
     target: MountIntent,
     call: CallContext,
   ): Promise<void> {
     await withDisk(place, spec, async (disk) => {
-      if (!(await shows(disk, stagingPath))) throw notStaged(spec.id, stagingPath);
-      await publishDirectory(stagingPath, target, this.#options(call));
+      await publishDirectory(disk.root.realPath, target, this.#options(call));
+      // by its path the bind could have found what was mounted over the disk meanwhile
+      if (await shows(disk, target.path)) return;
+      await ensureUnmounted(target.path, call.signal);
+      await removeTarget(target.path);
+      throw new StorageError(
+        'busy',
+        `${disk.root.realPath} was replaced while it was published; repeat the call`,
+      );
     });
   }
 
@@ -167,7 +173,7 @@ export class DiskBackend implements Backend {
     );
   }
 
-  #options(call: CallContext): Parameters<typeof bindDirectory>[2] {
+  #options(call: CallContext): Parameters<typeof publishDirectory>[2] {
     return { fsType: undefined, outside: this.#poolPaths, signal: call.signal };
   }
 }

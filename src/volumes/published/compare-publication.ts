@@ -8,6 +8,7 @@ export function publicationOf(
   readonly: boolean,
   { volumeId, capability }: StageRequest,
   poolUuid: string,
+  stagesNothing = false,
 ): Publication {
   const { access, accessMode } = capability;
   return {
@@ -20,6 +21,7 @@ export function publicationOf(
     accessType: access.kind,
     fsType: access.kind === 'mount' ? access.fsType : '',
     mountFlags: access.kind === 'mount' ? [...new Set(access.mountFlags)].sort() : [],
+    mountsNothing: kind === 'stage' && (access.kind === 'block' || stagesNothing),
   };
 }
 

@@ -16,15 +16,19 @@ export function formatPublication(publication: Publication): string {
 /** @throws StorageError 'data-loss' for what is none; its file is then forgotten, mountinfo tells the rest */
 export function parsePublication(text: string, path: string): Publication {
   const fields = FieldReader.ofJson(text, path);
+  const kind = fields.oneOf('kind', ['stage', 'publish']);
+  const accessType = fields.oneOf('accessType', ['mount', 'block']);
   return {
-    kind: fields.oneOf('kind', ['stage', 'publish']),
+    kind,
     volumeId: fields.volumeId('volumeId'),
     poolUuid: fields.text('poolUuid'),
     path: fields.text('path'),
     readonly: fields.truth('readonly'),
     accessMode: fields.oneOf('accessMode', accessModes),
-    accessType: fields.oneOf('accessType', ['mount', 'block']),
+    accessType,
     fsType: fields.optionalText('fsType') ?? '',
     mountFlags: Object.keys(fields.object('mountFlags').texts()),
+    // one of an earlier release does not say so
+    mountsNothing: fields.optionalTruth('mountsNothing') ?? (kind === 'stage' && accessType === 'block'),
   };
 }

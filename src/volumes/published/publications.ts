@@ -22,6 +22,8 @@ export interface Publication {
   readonly accessType: 'mount' | 'block';
   readonly fsType: string;
   readonly mountFlags: readonly string[];
+  /** a stage that no mount shows, of a raw block device or a mounted disk: it lives while it is remembered */
+  readonly mountsNothing: boolean;
 }
 
 /**
@@ -67,7 +69,7 @@ export class Publications {
     return publications;
   }
 
-  /** Forgets publishes whose target is not mounted. Raw block stages are devices, which no mount shows: they stay. */
+  /** Forgets what is not mounted any more. */
   async reconcile(): Promise<void> {
     const mounts = await this.#readMounts();
     for (const publication of this.#byPath.values()) {
@@ -134,8 +136,7 @@ export function publishedPath(path: string): Promise<string> {
 }
 
 function isLive(publication: Publication, mounts: readonly Mount[]): boolean {
-  const isDevice = publication.kind === 'stage' && publication.accessType === 'block';
-  return isDevice || mountAt(mounts, publication.path) !== undefined;
+  return publication.mountsNothing || mountAt(mounts, publication.path) !== undefined;
 }
 
 function nameOf(path: string): string {

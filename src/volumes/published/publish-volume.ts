@@ -40,7 +40,9 @@ export async function publishVolume(
       if (difference !== '')
         throw new StorageError('published-differently', `${targetPath}: ${difference}; unpublish it first`);
     }
-    await requireStaged(environment, volumeId, stagingPath);
+    // one of which staging leaves nothing is looked at by its backend: were it forgotten here, kubelet would not stage it again
+    const { stagesNothing = false } = backendOf(environment, located.record.spec.backend).features;
+    if (!stagesNothing) await requireStaged(environment, volumeId, stagingPath);
     await requireSingleWriter(environment, wanted);
     await environment.publications.put(wanted);
     try {

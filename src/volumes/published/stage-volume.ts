@@ -33,7 +33,8 @@ export async function stageVolume(
   const doing = `staging volume ${volumeId} at ${stagingTargetPath}`;
   await environment.locks.run(volumeId, 'its staging', async () => {
     const located = await requireVolume(environment, request);
-    const wanted = publicationOf('stage', path, false, request, located.pool.uuid);
+    const { stagesNothing } = backendOf(environment, located.record.spec.backend).features;
+    const wanted = publicationOf('stage', path, false, request, located.pool.uuid, stagesNothing);
     const live = await environment.publications.liveAtPath(path);
     if (live !== undefined) {
       const difference = describeDifference(live, wanted);

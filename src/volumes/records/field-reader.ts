@@ -87,6 +87,10 @@ export class FieldReader {
     return value;
   }
 
+  optionalTruth(name: string): boolean | undefined {
+    return this.#get(name) === undefined ? undefined : this.truth(name);
+  }
+
   bytes(name: string): bigint {
     const value = this.#get(name);
     if (typeof value !== 'string' || !/^\d{1,19}$/.test(value) || BigInt(value) > maxInt64) {
