@@ -83,6 +83,8 @@ export class ScratchPool implements AsyncDisposable {
   /** All is on the image afterwards. */
   async unmount(): Promise<void> {
     await this.#close();
+    // in a mount namespace that somebody began meanwhile it stays mounted, and unmounting here would write nothing
+    execFileSync('sync', ['-f', this.path]);
     execFileSync('umount', ['-R', this.path]);
   }
 
