@@ -226,6 +226,8 @@ describe('the manifests', () => {
       expect(folders.some((folder) => path === folder || path.startsWith(`${folder}/`))).toBe(true);
     }
     expect(foldersOf(committed)).toContainEqual(['/var/lib/kubelet', 'Bidirectional']);
+    // the pool is below it: a disk there that is unmounted on the node would stay in use by this pod
+    expect(foldersOf(committed)).toContainEqual([stateDir, 'HostToContainer']);
     // without it /proc shows no other mount namespace, and a volume that is still mounted in one would be deleted
     expect(podOf(committed).hostPID).toBe(true);
     expect(podOf(committed).containers).toHaveLength(1);

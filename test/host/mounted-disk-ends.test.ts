@@ -87,10 +87,30 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
     expect(readdirSync(path)).toEqual(['lost+found']);
     expect(process.service.held()).toMatchObject([{ volumeId, isRecycling: false, used: false }]);
     await lab.stage(process, volumeId);
-    writeFileSync(join(lab.stagingOf(volumeId), 'file'), 'next');
+    await lab.publish(process, volumeId);
+    writeFileSync(join(lab.targetOf(volumeId), 'file'), 'next');
+    await lab.unpublish(process, volumeId);
     await lab.unstage(process, volumeId);
+    expect(readdirSync(path)).toContain('file');
     await process.service.recycle({ volumeId }, callFor());
     expect(readdirSync(path)).toEqual(['lost+found']);
+  });
+
+  it('are deleted where a pod has them twice at one place, since two of its folders of the node overlap', async () => {
+    await using lab = await DiskLab.make('plain');
+    using disk = makeDisk(lab, 'a');
+    const process = await startDiscovering(lab);
+    const path = lab.at('discovery', 'sdb');
+    disk.mount(path);
+    execFileSync('mount', ['--bind', path, path]);
+    try {
+      writeFileSync(join(path, 'file'), 'old');
+      const { volumeId } = await adopt(process, path);
+      await remove(process, volumeId);
+      expect(readdirSync(path)).toEqual(['lost+found']);
+    } finally {
+      execFileSync('umount', [path]);
+    }
   });
 
   it('with something mounted in them are left as they are', async () => {

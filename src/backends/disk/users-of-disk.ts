@@ -14,7 +14,8 @@ export async function usersOfDisk(
   { mount }: MountedEntry,
   { entry, besidesTwins = false }: { readonly entry: string; readonly besidesTwins?: boolean },
 ): Promise<string[]> {
-  const others = (await readMounts()).filter(({ id }) => id !== mount.id);
+  // a pod has a mount twice at one place where two of its volumes overlap, the one below the other
+  const others = (await readMounts()).filter(({ mountPoint }) => mountPoint !== mount.mountPoint);
   const isTwin = (path: string): boolean => besidesTwins && dirname(path) === dirname(mount.mountPoint);
   const again = others.filter(({ device, mountPoint }) => device === mount.device && !isTwin(mountPoint));
   const users = again.map(({ mountPoint }) => `mounted at ${mountPoint}`);
