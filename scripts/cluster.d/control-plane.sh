@@ -15,12 +15,31 @@ start_control_plane() {
     --service-account-issuer=https://kubernetes.default.svc --kubelet-preferred-address-types=InternalIP \
     --kubelet-client-certificate="$data/pki/to-kubelet.crt" --kubelet-client-key="$data/pki/to-kubelet.key"
   until_true 60 kube-apiserver kube get --raw /readyz
+  let_nodes_read
   step "kube-controller-manager and kube-scheduler"
-  start_program kube-controller-manager "$data/kube-controller-manager" --kubeconfig="$data/controller-manager.kubeconfig" \
+  # half of what it is elsewhere, with kubelets that say twice as often that they are there
+  start_program kube-controller-manager "$data/kube-controller-manager" --node-monitor-grace-period=25s --kubeconfig="$data/controller-manager.kubeconfig" \
     --service-account-private-key-file="$data/pki/sa.key" --root-ca-file="$data/pki/api/apiserver.crt" \
     --use-service-account-credentials=true --leader-elect=false --secure-port=0
   start_program kube-scheduler "$data/kube-scheduler" --kubeconfig="$data/scheduler.kubeconfig" --leader-elect=false --secure-port=0
   until_true 60 'the default service account' kube get serviceaccount default
+}
+
+# The Node authorizer learns of a pod a moment after its kubelet; a kubelet that is refused once waits 10 to 15 seconds before it
+# tries that pod again. What it may read of its own pods it may read of all here; it writes and has tokens as elsewhere.
+let_nodes_read() {
+  kube apply -f - >/dev/null <<'YAML'
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: loam-cluster-nodes }
+rules: [{ apiGroups: [''], resources: [pods, persistentvolumeclaims, persistentvolumes], verbs: [get] }]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: loam-cluster-nodes }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: loam-cluster-nodes }
+subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:nodes' }]
+YAML
 }
 
 crd_module=github.com/kubernetes-csi/external-snapshotter/client/v8

@@ -65,8 +65,10 @@ install_loam() {
   cat >"$folder/kustomization.yaml" <<YAML
 resources: ["$(realpath --relative-to "$folder" "$loam_root/deploy/kubernetes")"]
 patches:
+  # and who waits for a new pod here waits for its probe
   - target: { kind: DaemonSet|Deployment }
-    patch: '[{ "op": "add", "path": "/spec/template/metadata/annotations/image", "value": "$(cat "$data/loam-image")" }]'
+    patch: '[{ "op": "add", "path": "/spec/template/metadata/annotations/image", "value": "$(cat "$data/loam-image")" },
+      { "op": "replace", "path": "/spec/template/spec/containers/0/readinessProbe/periodSeconds", "value": 1 }]'
   # tests take it from a node by that label: a change of the DaemonSet would replace the pods of all other nodes as well
   - target: { kind: DaemonSet }
     patch: '[{ "op": "add", "path": "/spec/template/spec/affinity", "value": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {

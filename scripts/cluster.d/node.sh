@@ -143,5 +143,6 @@ imageGCHighThresholdPercent: 100
 resolvConf: ""
 volumePluginDir: /var/lib/kubelet/volume-plugins
 volumeStatsAggPeriod: 10s
+nodeLeaseDurationSeconds: 20
 YAML
 }
