@@ -23,7 +23,9 @@ for (const suite of suites) {
     }
   }
   const ranNothing = sum.passed + sum.failed + sum.skipped === 0;
-  const brokeOutside = report !== undefined && report.success === false && sum.failed === 0;
+  // what fails after the last test, in a tear-down, is in no report
+  const isBroken = report?.success === false || existsSync(join(folder, `${suite}.broke`));
+  const brokeOutside = report !== undefined && isBroken && sum.failed === 0;
   if (ranNothing || brokeOutside) {
     sum.failed += 1;
     notable.push(

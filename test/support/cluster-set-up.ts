@@ -7,16 +7,18 @@ export default async function setUp(): Promise<(() => Promise<void>) | undefined
   const wasUp = nodesOfCluster().length > 0;
   await clusterScript('up', '--loam', '--snapshots', '--nodes', '3');
   return async () => {
-    await lookAtLeftovers();
+    const left = await leftovers();
     if (!wasUp) await clusterScript('down');
+    if (left.length > 0) throw new Error(`the tests together have left something: ${left.join('; ')}`);
   };
 }
 
-/** What all tests together have left: a line a node in the log. */
-async function lookAtLeftovers(): Promise<void> {
+/** What `loam gc` would do on each node where it is not nothing: the plans are in the log. */
+async function leftovers(): Promise<readonly string[]> {
   const cluster = new RealCluster();
-  for (const node of nodesOfCluster()) {
-    const plan = await loamOn(cluster, node, 'gc', '--dry-run').catch(String);
-    console.log(`after all tests, loam gc --dry-run: ${plan}`);
-  }
+  const plans = await Promise.all(
+    nodesOfCluster().map((node) => loamOn(cluster, node, 'gc', '--dry-run').catch(String)),
+  );
+  for (const plan of plans) console.log(`after all tests, loam gc --dry-run: ${plan}`);
+  return plans.filter((plan) => !/nothing to do/.test(plan));
 }
