@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { withLockFile } from './lock-file.ts';
@@ -48,42 +48,61 @@ export async function whyNoGo(): Promise<string | undefined> {
  * @returns the path of the executable
  */
 export async function buildGoTool(name: GoTool): Promise<string> {
-  const ready = join(process.env['LOAM_GO_BIN'] ?? '/nonexistent', name);
-  if (existsSync(ready)) return ready;
-  const bin = join(process.env['LOAM_CACHE'] ?? join(project, '.cache'), 'bin');
-  const path = join(bin, `${name}-${digestOf(join(toolFolders, tools[name].folder))}`);
-  if (existsSync(path)) return path;
-  await mkdir(bin, { recursive: true });
-  // one at a time, also over processes: each takes every core and gigabytes
-  await withLockFile(join(bin, '.go.lock'), async () => {
-    if (!existsSync(path)) await build(name, path);
-  });
-  return path;
+  await buildGoTools([name]);
+  return pathOf(name);
 }
 
-async function build(name: GoTool, path: string): Promise<void> {
+/** As `buildGoTool`, for several: those of one go.mod in one build, where one is linked while another is still compiled. @returns their paths */
+export async function buildGoTools(names: readonly GoTool[]): Promise<readonly string[]> {
+  const missing = (): readonly GoTool[] => names.filter((name) => !existsSync(pathOf(name)));
+  if (missing().length > 0) {
+    await mkdir(bin, { recursive: true });
+    // one at a time, also over processes: each takes every core and gigabytes
+    await withLockFile(join(bin, '.go.lock'), async () => {
+      const wanted = missing();
+      for (const folder of new Set(wanted.map((name) => tools[name].folder)))
+        await build(
+          folder,
+          wanted.filter((name) => tools[name].folder === folder),
+        );
+    });
+  }
+  return names.map(pathOf);
+}
+
+const bin = join(process.env['LOAM_CACHE'] ?? join(project, '.cache'), 'bin');
+
+function pathOf(name: GoTool): string {
+  const ready = join(process.env['LOAM_GO_BIN'] ?? '/nonexistent', name);
+  return existsSync(ready) ? ready : join(bin, `${name}-${digestOf(join(toolFolders, tools[name].folder))}`);
+}
+
+async function build(folder: string, names: readonly GoTool[]): Promise<void> {
   const startMs = Date.now();
-  process.stderr.write(`building ${name} (minutes the first time)…\n`);
-  const { folder, package: wanted } = tools[name];
+  process.stderr.write(`building ${names.join(', ')} (minutes the first time)…\n`);
   const cwd = join(toolFolders, folder);
-  const fresh = `${path}.${process.pid}`;
+  const fresh = await mkdtemp(join(bin, `.${folder}-`));
   const flags = ['-trimpath', '-buildvcs=false', `-ldflags=-s -w ${versionFlags(cwd)}`];
+  const packages = names.map((name) => tools[name].package);
   try {
-    const go = spawn('go', ['build', ...flags, '-o', fresh, wanted], {
+    const go = spawn('go', ['build', ...flags, '-o', `${fresh}/`, ...packages], {
       cwd,
       stdio: ['ignore', process.stderr, process.stderr],
     });
     await new Promise<void>((resolve, reject) => {
       go.once('error', reject);
       go.once('exit', (code) =>
-        code === 0 ? resolve() : reject(new Error(`go build of ${name} ended with ${String(code)}`)),
+        code === 0
+          ? resolve()
+          : reject(new Error(`go build of ${names.join(', ')} ended with ${String(code)}`)),
       );
     });
-    await rename(fresh, path);
+    // go calls a program as the last part of its package, which is the name here as well
+    for (const name of names) await rename(join(fresh, name), pathOf(name));
   } finally {
-    await rm(fresh, { force: true });
+    await rm(fresh, { recursive: true, force: true });
   }
-  process.stderr.write(`built ${name} in ${Math.round((Date.now() - startMs) / 1000)} s\n`);
+  process.stderr.write(`built ${names.join(', ')} in ${Math.round((Date.now() - startMs) / 1000)} s\n`);
 }
 
 /** Kubernetes' programs do not know their version unless they are told. */
