@@ -1,17 +1,25 @@
-import { rmdir, unlink } from 'node:fs/promises';
+import { opendir, rmdir, unlink } from 'node:fs/promises';
 import { StorageError, messageOf } from '../model/errors.ts';
 import { clearFlags } from './clear-flags.ts';
-import { entryPath, errorCode } from './descriptor.ts';
+import { descriptorPath, entryPath, errorCode } from './descriptor.ts';
 import { checkedComponent, type Directory } from './directory.ts';
 import { inLanes } from './lanes.ts';
 import type { Pace } from './pace.ts';
-import { TreeWalk, foreignMount, type TreeVisitor, type WalkedDirectory } from './tree-walk.ts';
+import {
+  TreeWalk,
+  checkListings,
+  foreignMount,
+  type TreeVisitor,
+  type WalkedDirectory,
+} from './tree-walk.ts';
 
 export interface RemoveOptions {
   readonly signal: AbortSignal;
   readonly pace: Pace;
   /** names at the top that stay, and with them the top itself */
   readonly keep?: readonly string[];
+  /** directories taken in from one listing; 10,000 unless told */
+  readonly maximumListed?: number;
 }
 
 /** Of libuv's four threads two stay free for everybody else's file work. */
@@ -32,7 +40,7 @@ export async function removeTree(
   options: RemoveOptions,
 ): Promise<{ readonly files: number }> {
   const remover = new Remover(options);
-  const walk = new TreeWalk(remover, { ...options, maximumListed });
+  const walk = new TreeWalk(remover, { maximumListed, ...options });
   await walk.walk(parent, checkedComponent(name));
   return { files: remover.files };
 }
@@ -47,13 +55,22 @@ export async function emptyDirectory(
   { keep = [], ...options }: RemoveOptions,
 ): Promise<{ readonly files: number }> {
   const remover = new Remover(options);
-  // with something to keep the top stays, and nothing in it has this name
-  const walk = new TreeWalk(remover, { ...options, keep: [...keep, self], maximumListed });
-  await walk.walk(directory, self);
-  return { files: remover.files };
+  for (let listings = 0; ; listings += 1) {
+    // with something to keep the top stays, and nothing in it has this name
+    const walk = new TreeWalk(remover, { maximumListed, ...options, keep: [...keep, self] });
+    await walk.walk(directory, self);
+    // one walk enters no more of its directories than it lists
+    if (await holdsOnly(directory, keep)) return { files: remover.files };
+    checkListings(listings, directory.realPath);
+  }
 }
 
 const self = '.';
+
+async function holdsOnly({ fd }: Directory, names: readonly string[]): Promise<boolean> {
+  for await (const { name } of await opendir(descriptorPath(fd))) if (!names.includes(name)) return false;
+  return true;
+}
 
 class Remover implements TreeVisitor {
   files = 0;

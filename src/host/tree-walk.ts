@@ -200,7 +200,7 @@ export class TreeWalk {
   }
 }
 
-function checkListings(listings: number, path: string): void {
+export function checkListings(listings: number, path: string): void {
   if (listings >= maximumListings) throw restless(path);
 }
 
