@@ -88,7 +88,9 @@ export function decideReclaim(
     reason: `phase ${phase}, reclaim policy ${isRecycle ? 'Retain with on-release: recycle' : 'Delete'}`,
   };
   const { retainedUntilMs, retainForMs } = end;
-  const untilMs = retainedUntilMs ?? retentionEndMs(Math.max(nowMs, releasedMs(volume)), retainForMs);
+  // the clocks of two machines never agree: with nothing to retain it is now, whichever is ahead
+  const sinceMs = retainForMs === 0 ? nowMs : Math.max(nowMs, releasedMs(volume));
+  const untilMs = retainedUntilMs ?? retentionEndMs(sinceMs, retainForMs);
   if (untilMs <= nowMs) return { kind, ...released };
   const isNoted = retainedUntilMs !== undefined;
   return { kind: 'retain', ...released, untilMs, isNoted, forMs: retainForMs, next: kind };

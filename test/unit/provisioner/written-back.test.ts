@@ -145,6 +145,16 @@ describe('a released PV', () => {
     );
   });
 
+  it('that is not to be retained goes at once, though it was released later than now by the clock of the node', async () => {
+    await leave('cluster-1');
+    const lastPhaseTransitionTime = new Date(world.clock.nowMs() + 48 * 3_600_000).toISOString();
+    writeBack({ status: { phase: 'Released', lastPhaseTransitionTime } });
+    await world.start();
+    await world.pass(1_000);
+    expect(said('VolumeRetained')).toEqual([]);
+    expect(world.driver.volumes.size).toBe(0);
+  });
+
   it('of the same name, made anew while the data of the one before was going, keeps its finalizer', async () => {
     await leave('cluster-1');
     const finalizers = ['external-provisioner.volume.kubernetes.io/finalizer'];
