@@ -11,6 +11,7 @@ import {
   type NodeEnvironment,
 } from './node-environment.ts';
 import type { Publication } from './publications.ts';
+import { markUsed } from './mark-used.ts';
 import { diskOf, isOurs, refuseForeign } from './recognise-mount.ts';
 import { tellIfReleased } from './tell-released.ts';
 import { backendOf, callError } from '../volume-environment.ts';
@@ -43,6 +44,11 @@ export async function publishVolume(
     // one of which staging leaves nothing is looked at by its backend: were it forgotten here, kubelet would not stage it again
     const { stagesNothing = false } = backendOf(environment, located.record.spec.backend).features;
     if (!stagesNothing) await requireStaged(environment, volumeId, stagingPath);
+    else if (environment.publications.at(stagingPath)?.volumeId !== volumeId) {
+      // then this is what lets somebody write
+      environment.holds.requireWritable(volumeId);
+      await markUsed(located, `publishing volume ${volumeId} at ${targetPath}`);
+    }
     await requireSingleWriter(environment, wanted);
     await environment.publications.put(wanted);
     try {

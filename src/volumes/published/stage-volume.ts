@@ -11,8 +11,8 @@ import {
   rollbackTimeoutMs,
   type NodeEnvironment,
 } from './node-environment.ts';
+import { markUsed } from './mark-used.ts';
 import { diskOf, isOurs, refuseForeign } from './recognise-mount.ts';
-import { diskError } from '../disk-error.ts';
 import { tellIfReleased } from './tell-released.ts';
 import { backendOf, callError } from '../volume-environment.ts';
 
@@ -96,15 +96,6 @@ async function rollBack(
       `${failure.message}; and it could not be undone yet (${why}), repeat the call`,
       { cause: failure },
     );
-  }
-}
-
-/** Only a volume with a PV is staged: from now on nothing sweeps it, and nothing destroys it while its claim lives. */
-async function markUsed({ pool, record }: LocatedVolume, doing: string): Promise<void> {
-  try {
-    await pool.records.markUsed(record);
-  } catch (error) {
-    throw diskError(error, doing);
   }
 }
 

@@ -66,6 +66,24 @@ describe('a volume on its way into a pod', () => {
     await unstage();
   });
 
+  test('is closed, and counts as used, also where it is published without a stage that is remembered', async () => {
+    for (const backend of [lab.directory, lab.loopback])
+      Object.assign(backend, { features: { ...backend.features, stagesNothing: true } });
+    const open = process.service.close('a');
+    await expect(publish()).rejects.toMatchObject(reason('busy'));
+    expect(process.service.wasUsed('a')).toBe(false);
+    open();
+    await publish();
+    expect(process.service.wasUsed('a')).toBe(true);
+    await unpublish();
+    await stage();
+    const late = process.service.close('a');
+    await publish();
+    late();
+    await unpublish();
+    await unstage();
+  });
+
   test('is staged, published, measured, unpublished and unstaged, each repeated', async () => {
     for (let round = 0; round < 2; round += 1) await stage();
     for (let round = 0; round < 2; round += 1) await publish();
