@@ -12,7 +12,7 @@ export interface RetainedVolume {
   readonly sizeBytes: bigint;
   /** since when it is retained; one whose end a person moved away counts as younger by that much */
   readonly sinceMs: number;
-  /** whether its end gives its room back: emptied and archived volumes keep theirs */
+  /** whether its end gives its room back: emptied and archived volumes keep theirs, and mounted disks have their own */
   readonly freesRoom: boolean;
 }
 

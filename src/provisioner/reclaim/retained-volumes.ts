@@ -46,11 +46,11 @@ export class RetainedVolumes {
     this.#leaving.delete(name);
   }
 
-  /** @param isArchived whether deleting a volume only moves it to its pool's archive */
-  retained(isArchived: (volumeId: string) => boolean): RetainedVolume[] {
+  /** @param keepsRoom whether deleting a volume gives its pool nothing back */
+  retained(keepsRoom: (volumeId: string) => boolean): RetainedVolume[] {
     return [...this.#retained.values()].map(({ isDestroyed, ...volume }) => ({
       ...volume,
-      freesRoom: isDestroyed && !isArchived(volume.volumeId),
+      freesRoom: isDestroyed && !keepsRoom(volume.volumeId),
     }));
   }
 

@@ -73,7 +73,10 @@ export class RetentionPressure {
       const rooms = await ledger.rooms();
       const ends = decideEarlyEnd({
         retained: retained.retained((volumeId) =>
-          ledger.heldOf(volumeId).some(({ onDelete }) => onDelete === 'archive'),
+          // it moves to the archive; or it is a mounted disk, which has its own room
+          ledger
+            .heldOf(volumeId)
+            .some(({ onDelete, backend }) => onDelete === 'archive' || backend === 'disk'),
         ),
         leaving: retained.leaving(),
         rooms,

@@ -281,4 +281,13 @@ describe('room that is short', () => {
     await world.pass(hourMs);
     expect(world.driver.deletes).toEqual([]);
   });
+
+  it('spares mounted disks, which have their own room', async () => {
+    const heldOf = world.driver.heldOf.bind(world.driver);
+    world.driver.heldOf = (volumeId) => heldOf(volumeId).map((held) => ({ ...held, backend: 'disk' }));
+    setRoom(5n * gib);
+    await retainedWith(limits);
+    await world.pass(hourMs);
+    expect(world.driver.deletes).toEqual([]);
+  });
 });
