@@ -145,7 +145,8 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
     const stuck = stuckAfter(1);
     const first = await startDiscovering(lab, { pace: stuck.pace });
     disk.mount(path);
-    writeFileSync(join(path, 'file'), 'old');
+    // more than are removed at once, so that some are left
+    for (let index = 0; index < 200; index += 1) writeFileSync(join(path, `file-${index}`), 'old');
     const { volumeId } = await adopt(first, path);
     void remove(first, volumeId).catch(() => {});
     await until(stuck.isStuck);

@@ -62,21 +62,25 @@ async function destroyDisk(trash: Directory, name: string, options: DestroyOptio
   const { found, pace, log, signal, destroyElsewhere } = options;
   if (found.kind === 'read' && found.record.spec.disk === undefined) return;
   const entry = await openIfDirectory(trash, name);
+  if (entry === undefined) return;
   try {
-    if (entry === undefined || !(await entry.exists(diskMarkName))) return;
+    if (!(await entry.exists(diskMarkName))) return;
+    if (found.kind !== 'read' || destroyElsewhere === undefined) {
+      throw new StorageError(
+        'data-loss',
+        `${trash.pathOf(name)} is of a mounted disk, and its record cannot be read, so that the disk is not emptied; ` +
+          'mend the record, or empty the disk by hand and remove this folder',
+      );
+    }
+    const method = methodOf(found);
+    const scrub = method.kind === 'scrub' ? { scrub: method.how } : {};
+    await destroyElsewhere(trash.pathOf(name), found.record, { ...scrub, pace, log, signal });
+    // durably, before the disk can be anybody's again: a power cut that brought the mark back would have it emptied under him
+    await removeFile(entry, diskMarkName);
+    await entry.sync();
   } finally {
-    await entry?.close();
+    await entry.close();
   }
-  if (found.kind !== 'read' || destroyElsewhere === undefined) {
-    throw new StorageError(
-      'data-loss',
-      `${trash.pathOf(name)} is of a mounted disk, and its record cannot be read, so that the disk is not emptied; ` +
-        'mend the record, or empty the disk by hand and remove this folder',
-    );
-  }
-  const method = methodOf(found);
-  const scrub = method.kind === 'scrub' ? { scrub: method.how } : {};
-  await destroyElsewhere(trash.pathOf(name), found.record, { ...scrub, pace, log, signal });
 }
 
 /** The record goes last, with its directory. */
