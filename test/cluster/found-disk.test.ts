@@ -16,7 +16,16 @@ const mountPoint = `${poolPath}/discovery/${name}`;
 const image = `/var/${name}.img`;
 
 const mount = (): Promise<string> => onNode(node, 'mount', '-o', 'loop', image, mountPoint);
-const unmount = (): Promise<string> => onNode(node, 'umount', mountPoint);
+/** Loam opens the disk now and then, to look whose it is. */
+const unmount = (): Promise<string> =>
+  eventually('the disk unmounted', () =>
+    onNode(node, 'umount', mountPoint).then(
+      () => 'done',
+      (error: unknown) => {
+        throw new NotYet(String(error));
+      },
+    ),
+  );
 
 /** The PV that Loam offers for the disk. */
 function untilOffered(): Promise<string> {

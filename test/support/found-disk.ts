@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { eventually, NotYet } from './eventually.ts';
 
 /** A disk of its own, on an image beside a pool, that people mount in the pool's discovery folder and unmount. */
 export class FoundDisk implements Disposable {
@@ -32,6 +33,18 @@ export class FoundDisk implements Disposable {
   unmount(...args: readonly string[]): void {
     execFileSync('umount', [...args, this.path]);
     this.path = '';
+  }
+
+  /** Beside a driver at work, which opens the disk now and then to look whose it is. */
+  async unmountWhenFree(): Promise<void> {
+    await eventually(`${this.path} unmounted`, () => {
+      try {
+        this.unmount();
+        return true;
+      } catch (error) {
+        throw new NotYet(String(error));
+      }
+    });
   }
 
   [Symbol.dispose](): void {

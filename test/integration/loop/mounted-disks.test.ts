@@ -48,11 +48,11 @@ describe.skipIf(!isRoot).each(planeNames)(
       expect(await readFile(join(path, 'more'), 'utf8')).toBe('by a pod');
 
       // another disk in its place is never taken for it
-      disk.unmount();
+      await disk.unmountWhenFree();
       other.mount(path);
       await user.untilEvent(bound, 'DiscoveredVolumeMissing', 'the PersistentVolume is kept');
       await expect(world.podWith(bound, 'pod-2').start()).rejects.toThrow(/mount it there again/);
-      other.unmount();
+      await other.unmountWhenFree();
       disk.mount(path);
       const again = world.podWith(bound, 'pod-3');
       expect(await readFile(join(await again.start(), 'more'), 'utf8')).toBe('by a pod');
@@ -68,7 +68,7 @@ describe.skipIf(!isRoot).each(planeNames)(
 
       await user.delete('PersistentVolume', fresh);
       const [held] = world.nodes[0]?.stack.controller.held() ?? [];
-      disk.unmount();
+      await disk.unmountWhenFree();
       expect(held).toMatchObject({ backend: 'disk' });
     });
   },
