@@ -18,14 +18,17 @@ import {
 const usage = `loam gc [--dry-run] [--output json]
 loam gc --remove VOLUME-ID [--yes]
 loam gc --archive ARCHIVE-ID [--yes]
+loam gc --forget VOLUME-ID [--yes]
 
-Without --remove or --archive nothing is changed: the plan is printed, what ends by itself and what waits for a person.
+Without --remove, --archive or --forget nothing is changed: the plan is printed, what ends by itself and what waits for a person.
 Volumes without a PersistentVolume are never removed unasked. Run it where loam node runs: kubectl exec in the node's
 pod, or kubectl loam gc for all nodes.
 
   --dry-run        print the plan (what happens without it, too)
   --remove ID      delete this volume, as its class's onDelete says, if after one more look no PersistentVolume stands for it
   --archive ID     remove this archived volume for good
+  --forget ID      give up a volume, or what waits in the trash, whose mounted disk is away for good, if no PersistentVolume
+                   stands for it; no disk is touched, and this one is offered to nobody if it turns up again
   --yes            do not ask
   --output FORM    of the plan: table (default) or json
 ${socketHelp}`;
@@ -35,6 +38,7 @@ const options = {
   'dry-run': { type: 'boolean' },
   remove: { type: 'string' },
   archive: { type: 'string' },
+  forget: { type: 'string' },
   yes: { type: 'boolean' },
   output: { type: 'string' },
 } as const;
@@ -54,38 +58,64 @@ export function gc(
     noArguments(positionals);
     const output = outputOf(values.output);
     const node = operatorAt(values);
-    if (values.remove !== undefined || values.archive !== undefined)
-      return removeOne(node, values, to, confirm);
+    const wish = readWish(values);
+    if (wish !== undefined) return doOne(node, wish, values.yes ?? false, to, confirm);
     const plan = await node.plan();
     to.out(output === 'json' ? JSON.stringify(plan, undefined, 2) : renderPlan(plan));
     return 0;
   });
 }
 
-async function removeOne(
+/** What is to be done with one of them. */
+interface Wish {
+  readonly verb: 'remove' | 'archive' | 'forget';
+  readonly id: string;
+}
+
+/** @throws UsageError */
+function readWish(values: Values): Wish | undefined {
+  const verbs = (['remove', 'archive', 'forget'] as const).filter((verb) => values[verb] !== undefined);
+  const [verb, another] = verbs;
+  if (verb === undefined) return undefined;
+  if (another !== undefined)
+    throw new UsageError('--remove, --archive and --forget are for one volume each; give one of them');
+  if (values['dry-run'] === true)
+    throw new UsageError('--dry-run removes nothing; leave out --remove, --archive and --forget');
+  const id = values[verb] ?? '';
+  if (verb !== 'archive' && !isVolumeId(id))
+    throw new UsageError(
+      `--${verb} ${JSON.stringify(id)}: that is no volume id; loam gc --dry-run prints them`,
+    );
+  return { verb, id };
+}
+
+const questions: Readonly<Record<Wish['verb'], (what: string) => string>> = {
+  remove: (what) => `Remove ${what} as its class says?`,
+  archive: (what) => `Remove ${what} from the archive for good?`,
+  forget: (what) => `Forget ${what}, whose disk does not come back?`,
+};
+
+async function doOne(
   node: OperatorClient,
-  { remove, archive, yes = false, 'dry-run': isRehearsal = false }: Values,
+  { verb, id }: Wish,
+  isSure: boolean,
   to: Terminal,
   confirm: Confirm,
 ): Promise<number> {
-  if (remove !== undefined && archive !== undefined)
-    throw new UsageError('--remove and --archive are for one volume each; give one of them');
-  if (isRehearsal) throw new UsageError('--dry-run removes nothing; leave out --remove and --archive');
-  const id = remove ?? archive ?? '';
-  if (remove !== undefined && !isVolumeId(remove))
-    throw new UsageError(
-      `--remove ${JSON.stringify(remove)}: that is no volume id; loam gc --dry-run prints them`,
-    );
-  if (!yes) {
+  if (!isSure) {
     const found = (await node.plan()).findings.find((each) => each.id === id);
     const what = found === undefined ? id : `${id} (${describe(found)})`;
-    const where = remove === undefined ? 'from the archive for good' : 'as its class says';
-    if (!(await confirm(`Remove ${what} ${where}? [y/N] `))) {
-      to.err(`loam gc: nothing was removed; say y, or give --yes`);
+    if (!(await confirm(`${questions[verb](what)} [y/N] `))) {
+      to.err(`loam gc: nothing was ${verb === 'forget' ? 'forgotten' : 'removed'}; say y, or give --yes`);
       return 1;
     }
   }
-  const { message } = await (remove === undefined ? node.removeArchived(id) : node.remove(id));
+  const asked = {
+    remove: () => node.remove(id),
+    archive: () => node.removeArchived(id),
+    forget: () => node.forget(id),
+  };
+  const { message } = await asked[verb]();
   to.out(message);
   return 0;
 }

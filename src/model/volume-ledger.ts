@@ -45,6 +45,16 @@ export interface HeldVolume {
   readonly createdAtMs: number;
 }
 
+/** A disk that was a volume and that a person has given up while it was away. */
+export interface ForgottenDisk {
+  readonly volumeId: string;
+  /** of its file system */
+  readonly type: string;
+  readonly uuid: string;
+  /** where it was mounted, below the discovery folder of its pool */
+  readonly entry: string;
+}
+
 /** A deleted volume whose data is kept in its pool's archive until a person has it removed. */
 export interface ArchivedVolume {
   /** its folder's name: the volume's id, with the time after it where an older one has that name already */

@@ -1,6 +1,14 @@
 import { request } from 'node:http';
 import { messageOf } from '../model/errors.ts';
-import type { Adoption, AdoptionRequest, GcPlan, Refusal, Removal, VolumeReport } from './report.ts';
+import type {
+  Adoption,
+  AdoptionRequest,
+  Forgetting,
+  GcPlan,
+  Refusal,
+  Removal,
+  VolumeReport,
+} from './report.ts';
 
 /** Destroying waits for the bytes; a scrub has no bound, and its caller does not wait for all of it. */
 const answerMs = 120_000;
@@ -38,6 +46,10 @@ export class OperatorClient {
 
   removeArchived(archiveId: string): Promise<Removal> {
     return this.#ask('POST', '/gc/remove-archived', { archiveId });
+  }
+
+  forget(volumeId: string): Promise<Forgetting> {
+    return this.#ask('POST', '/gc/forget', { volumeId });
   }
 
   adopt(adoption: AdoptionRequest): Promise<Adoption> {

@@ -13,6 +13,7 @@ const routes: Readonly<Record<string, Route>> = {
   'GET /gc': (ports, _, signal) => ports.plan(signal),
   'POST /gc/remove': (ports, body, signal) => ports.remove(readRemoval(body), signal),
   'POST /gc/remove-archived': (ports, body, signal) => ports.removeArchived(readArchiveRemoval(body), signal),
+  'POST /gc/forget': (ports, body, signal) => ports.forget(readRemoval(body), signal),
   'POST /adopt': (ports, body, signal) => ports.adopt(readAdoption(body), signal),
 };
 

@@ -78,6 +78,12 @@ export interface Removal {
   readonly message: string;
 }
 
+/** What became of a volume whose disk is away for good. */
+export interface Forgetting {
+  readonly volumeId: string;
+  readonly message: string;
+}
+
 /** Exactly one of path and volumeId. */
 export interface AdoptionRequest {
   /** below one of the node's pools, or a disk mounted there */
@@ -114,5 +120,7 @@ export interface OperatorPorts {
   /** Destroys one volume without a PV, as its record says. */
   remove(volumeId: string, signal: AbortSignal): Promise<Removal>;
   removeArchived(archiveId: string, signal: AbortSignal): Promise<Removal>;
+  /** Gives up one volume whose disk is away, and touches no disk. */
+  forget(volumeId: string, signal: AbortSignal): Promise<Forgetting>;
   adopt(request: AdoptionRequest, signal: AbortSignal): Promise<Adoption>;
 }

@@ -76,7 +76,7 @@ export interface ProvisionerSettings {
   readonly offerWithinMs?: number;
   /** how often discovery folders are looked into; 10 s */
   readonly discoverEveryMs?: number;
-  /** how long what lies there has to have been left alone; 5 s */
+  /** how long what lies there has to have been left alone; 10 s */
   readonly discoverSettledMs?: number;
   /** how often pools are looked for that PVs name and this node has not; 30 s */
   readonly missingPoolsEveryMs?: number;

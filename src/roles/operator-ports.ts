@@ -1,18 +1,18 @@
-import type { Adoption, AdoptionRequest, OperatorPorts, Removal } from '../operator/report.ts';
+import type { Adoption, AdoptionRequest, Forgetting, OperatorPorts, Removal } from '../operator/report.ts';
 import { listVolumes } from '../operator/list-volumes.ts';
 import { planGc, type JudgedVolume, type Judgement } from '../operator/plan-gc.ts';
 import { claimKey } from '../claims/claim-facts.ts';
 import type { Clock } from '../model/clock.ts';
 import type { CallContext, DeleteVolumeRequest } from '../model/csi-driver.ts';
 import type { DiskInventory } from '../model/disk-inventory.ts';
-import { isReason } from '../model/errors.ts';
+import { isReason, messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { formatBytes } from '../model/quantity.ts';
 import { CsiError } from '../model/status-code.ts';
 import { poolUuidKey } from '../model/volume.ts';
-import type { ArchivedVolume, HeldVolume, PoolTrouble } from '../model/volume-ledger.ts';
+import type { ArchivedVolume, ForgottenDisk, HeldVolume, PoolTrouble } from '../model/volume-ledger.ts';
 import type { AdoptPath } from '../provisioner/orphans/adopt-by-hand.ts';
-import { howToFree } from '../provisioner/orphans/how-to-free.ts';
+import { howToFree, howToLetGo } from '../provisioner/orphans/how-to-free.ts';
 import type { Orphans, Whose } from '../provisioner/orphans/orphans.ts';
 import type { Provisioner } from '../provisioner/provisioner.ts';
 
@@ -30,6 +30,11 @@ export interface OperatorParts {
     poolTroubles(): readonly PoolTrouble[];
     deleteVolume(request: DeleteVolumeRequest, call: CallContext): Promise<void>;
     removeArchived(archiveId: string, call: CallContext): Promise<void>;
+    forgetDisk(
+      volumeId: string,
+      requireUnowned: (poolUuid: string) => Promise<void>,
+      call: CallContext,
+    ): Promise<ForgottenDisk>;
   };
   readonly inventory: DiskInventory;
   /** `none`: no API server is configured; undefined: the provisioner has not reached it yet */
@@ -64,6 +69,7 @@ export function operatorPorts(parts: OperatorParts): OperatorPorts {
     },
     remove: (volumeId, signal) => remove(parts, volumeId, signal),
     removeArchived: (archiveId, signal) => removeArchived(parts, archiveId, signal),
+    forget: (volumeId, signal) => forget(parts, volumeId, signal),
     adopt: (request, signal) => adopt(parts, request, signal),
   };
 }
@@ -133,6 +139,31 @@ async function remove(parts: OperatorParts, volumeId: string, signal: AbortSigna
   });
 }
 
+/** Gives up a volume whose disk is away; what is in the way on the disk's side is told before what is in the API. */
+async function forget(parts: OperatorParts, volumeId: string, signal: AbortSignal): Promise<Forgetting> {
+  const { disk, log } = parts;
+  const { orphans } = reached(parts, `volume ${volumeId} is not forgotten`);
+  return orphans.alone(volumeId, async () => {
+    const requireUnowned = async (poolUuid: string): Promise<void> => {
+      const owner = await orphans.owner(volumeId, poolUuid, signal).catch((error: unknown) => {
+        const why = `whether a PersistentVolume stands for it could not be asked: ${messageOf(error)}`;
+        throw new CsiError('UNAVAILABLE', `volume ${volumeId} is not forgotten: ${why}`);
+      });
+      if (owner !== undefined) {
+        const { name } = owner.metadata;
+        const message = `volume ${volumeId} is not forgotten: PersistentVolume ${name} stands for it; ${howToLetGo(owner)}, then repeat`;
+        throw new CsiError('FAILED_PRECONDITION', message);
+      }
+      log.warn({ volumeId, poolUuid }, 'forgetting a volume whose disk is away, as a person asked');
+    };
+    const { type, uuid, entry } = await disk.forgetDisk(volumeId, requireUnowned, { signal });
+    const message =
+      `volume ${volumeId} is forgotten; nothing was erased. Its disk, the ${type} ${uuid} of mount point ${entry}, ` +
+      'is offered to nobody if it turns up again: loam adopt <its path> takes it back, mkfs makes another one of it';
+    return { volumeId, message };
+  });
+}
+
 async function adopt(parts: OperatorParts, request: AdoptionRequest, signal: AbortSignal): Promise<Adoption> {
   const { adoption } = reached(parts, 'nothing is adopted');
   parts.log.info({ request }, 'adopting, as a person asked');
@@ -161,8 +192,11 @@ async function lookAt(
       new CsiError('FAILED_PRECONDITION', `volume ${volumeId} ${why}`);
     const broken = inventory.broken().find(({ id }) => id === volumeId);
     if (broken !== undefined) throw refuse(`has a record that cannot be read, and is kept: ${broken.why}`);
-    if (inventory.doomed().some(({ id }) => id === volumeId))
-      throw refuse('is in the trash already; it goes by itself');
+    const doomed = inventory.doomed().find(({ id }) => id === volumeId);
+    if (doomed !== undefined) {
+      const failed = doomed.failure === undefined ? '' : `; the last attempt failed: ${doomed.failure}`;
+      throw refuse(`is in the trash already; it goes by itself${failed}`);
+    }
     const archived = disk.archived().find((each) => each.volumeId === volumeId);
     if (archived !== undefined)
       throw refuse(`lies in the archive; loam gc --archive ${archived.archiveId} removes it for good`);

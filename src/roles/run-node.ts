@@ -53,7 +53,8 @@ export async function runNode(config: Config, signal: AbortSignal, beside?: Besi
       disk: stack.controller,
       inventory: stack.inventory,
       unowned: () => (config.kube === undefined ? 'none' : provisioner?.unowned),
-      adoptPath: (path, options, call) => stack.controller.adoptPath(path, options, call),
+      adoptPath: (path, options, call) =>
+        stack.controller.adoptPath(path, { ...options, byHand: true }, call),
       ...context,
     });
     const operator = await serveOperatorSocket(config.runDir, ports, context);

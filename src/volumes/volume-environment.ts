@@ -23,6 +23,8 @@ export type Step =
   | 'taken'
   | 'archiving'
   | 'archived'
+  // of a mounted disk that is given up
+  | 'forgotten'
   // of a volume that is emptied for its next claim
   | 'recycling'
   | 'gathered'

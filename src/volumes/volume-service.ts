@@ -21,6 +21,7 @@ import type {
   AdoptedVolume,
   Discovery,
   ArchivedVolume,
+  ForgottenDisk,
   HeldVolume,
   PoolRoom,
   PoolTrouble,
@@ -31,6 +32,7 @@ import { adoptPath } from './adoption/adopt-path.ts';
 import type { AdoptPathOptions } from './adoption/adopted-record.ts';
 import { adoptVolume } from './adoption/adopt-volume.ts';
 import { discoveriesOf } from './adoption/discoveries.ts';
+import { forgetDisk, type RequireUnowned } from './adoption/forget-disk.ts';
 import { Stillness } from './adoption/stillness.ts';
 import { whyDifferent, whyUnsupported } from './confirm-capabilities.ts';
 import { archivedOf, removeArchived } from './archive/archive-volume.ts';
@@ -214,6 +216,11 @@ export class VolumeService implements ControllerDriver, VolumeLedger {
   /** Removes one of them for good. @throws StorageError 'volume-not-found' | 'busy' | 'still-removing' | 'pool-unavailable' */
   removeArchived(archiveId: string, call: CallContext): Promise<void> {
     return removeArchived(this.#environment, archiveId, call);
+  }
+
+  /** Gives up a volume whose disk is away for good. See `forgetDisk`. */
+  forgetDisk(volumeId: string, requireUnowned: RequireUnowned, call: CallContext): Promise<ForgottenDisk> {
+    return forgetDisk(this.#environment, volumeId, requireUnowned, call);
   }
 
   adopt(...[volumeId, owner, call]: Parameters<VolumeLedger['adopt']>): Promise<AdoptedVolume> {

@@ -66,7 +66,7 @@ function missing(place: VolumePlace, volumeId: string, disk: DiskPlace, why: str
   return new StorageError(
     'pool-unavailable',
     `the disk of volume ${volumeId}, the ${disk.type} ${disk.uuid}, cannot be used at ${mountPointOf(place, disk)}: ${why}; ` +
-      'mount it there again, and the volume works again',
+      `mount it there again, and the volume works again; if it is gone for good, loam gc --forget ${volumeId} gives it up`,
     { facts: { volume: volumeId } },
   );
 }

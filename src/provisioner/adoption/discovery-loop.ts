@@ -44,7 +44,7 @@ export interface DiscoveryLoopOptions {
   readonly clusterUid: string | undefined;
   /** how often the folders are looked into; 10 s */
   readonly discoverEveryMs?: number;
-  /** how long a folder has to have been left alone; 5 s */
+  /** how long a folder has to have been left alone; 10 s */
   readonly discoverSettledMs?: number;
   readonly clock: Clock;
   readonly log: Log;

@@ -13,3 +13,14 @@ export function howToFree({ metadata, spec }: PersistentVolume): string | undefi
   const claim = isOffered ? `claim ${claimKey(ref)} where it waits, and then ` : '';
   return `delete ${claim}the PersistentVolume (kubectl delete pv ${metadata.name})`;
 }
+
+/** What a person does before `loam gc --forget`: nothing may reclaim, or be given, what is not there any more. */
+export function howToLetGo({ metadata, spec }: PersistentVolume): string {
+  const { name } = metadata;
+  const isRetained = (spec.persistentVolumeReclaimPolicy ?? 'Retain') === 'Retain';
+  const retain = `give it the policy Retain (kubectl patch pv ${name} -p '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}'), `;
+  const ref = spec.claimRef ?? undefined;
+  const claim =
+    (ref?.uid ?? '') === '' ? '' : `delete claim ${claimKey(ref ?? {})} where it is there still, `;
+  return `${isRetained ? '' : retain}${claim}delete the PersistentVolume (kubectl delete pv ${name})`;
+}

@@ -5,7 +5,7 @@ import { messageOf, StorageError } from '../../model/errors.ts';
 import type { HeldVolume, VolumeLedger } from '../../model/volume-ledger.ts';
 import { HandleLook } from '../handle-look.ts';
 import type { ClusterView } from '../watches.ts';
-import { decideOrphan, type OrphanDecision, type OrphanSide } from './decide-orphan.ts';
+import { decideOrphan, mayStandFor, type OrphanDecision, type OrphanSide } from './decide-orphan.ts';
 
 /** A volume on this node's disks and whose it is, as far as that can be told now. */
 export interface Whose {
@@ -71,6 +71,22 @@ export class Orphans {
     throw new StorageError(
       'wrong-pool',
       `volume ${volumeId} lies in pools ${found.held.poolName} and ${other.held.poolName}; take the copy away, then repeat`,
+    );
+  }
+
+  /**
+   * The PV that stands for whatever has this id in a pool, asked of the API server now; also of what lies in the trash, and is held no more.
+   * @throws ApiError, or whatever keeps it from being asked
+   */
+  async owner(
+    volumeId: string,
+    poolUuid: string,
+    signal: AbortSignal,
+  ): Promise<PersistentVolume | undefined> {
+    const { watches, driverName } = this.#options;
+    const live = await this.#live.volumesOfHandle(volumeId, signal);
+    return [...live, ...watches.volumesOfHandle(volumeId)].find((volume) =>
+      mayStandFor(volume, { volumeId, poolUuid }, driverName),
     );
   }
 

@@ -16,30 +16,32 @@ import type { Pool } from '../pools/pool.ts';
 import { usedName } from '../records/record-store.ts';
 import { floorToBlock } from '../space/capacity.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
-import { own } from './adopt-volume.ts';
+import type { LocatedVolume } from '../locate-volume.ts';
+import { own, type NewOwner } from './adopt-volume.ts';
 import { plainId, recordOf, requireId, type AdoptPathOptions } from './adopted-record.ts';
 import { settleAdoption } from './adopting-folder.ts';
 import type { Source } from './find-adoptable.ts';
-import { knownDisks, whyNotAllKnown } from './known-disks.ts';
+import { disksLock, forgottenDisks, knownDisks, whyNotAllKnown } from './known-disks.ts';
 import { lookAtEntry, type DiskSurvey } from './look-at-entry.ts';
 import { adoptingName } from './own-folders.ts';
 
-/** One at a time on a node: a disk may be mounted in two folders. */
-const lockName = 'mounted-disks';
-
 /** Whether a path is an entry of a discovery folder that a disk is mounted at, or ought to be. */
-export async function isOfDisk(environment: VolumeEnvironment, source: Source): Promise<boolean> {
+export async function isOfDisk(
+  environment: VolumeEnvironment,
+  source: Source,
+  options: AdoptPathOptions,
+): Promise<boolean> {
   const { pool, parts, name } = source;
   if (parts.length !== 2 || parts[0] !== discoveryName || !(await pool.root.exists(discoveryName)))
     return false;
-  return withSurvey(environment, pool, (survey) =>
+  return withSurvey(environment, pool, options, (survey) =>
     lookAtEntry(survey, name, async ({ kind }) => kind !== 'folder'),
   );
 }
 
 /**
  * Makes a volume of a disk that is mounted in a discovery folder. Nothing on the disk is touched: the pool gets a record that says which
- * disk it is and where it is mounted. Its size is the file system's.
+ * disk it is and where it is mounted. Its size is the file system's. One that was forgotten is taken by hand only, and is no longer then.
  *
  * Killed anywhere there is a volume of the disk or none; a repeat answers with the same one.
  * @throws StorageError 'invalid-argument' | 'invalid-parameter' | 'in-use' | 'already-exists-different' | 'busy' | 'pool-unavailable'
@@ -51,20 +53,25 @@ export async function adoptDisk(
   call: CallContext,
 ): Promise<AdoptedVolume> {
   const { owner = {} } = options;
-  return environment.locks.runInTurn(lockName, 'its adoption', call.signal, async () => {
+  return environment.locks.runInTurn(disksLock, 'its adoption', call.signal, async () => {
     await settleLeft(pool);
-    return withSurvey(environment, pool, (survey) =>
+    return withSurvey(environment, pool, options, (survey) =>
       lookAtEntry(survey, name, async (decision, mounted) => {
         const path = survey.folder.pathOf(name);
         if (decision.kind === 'known') {
           const record = pool.records.get(decision.volumeId);
-          if (record !== undefined) return own(environment, { pool, record }, owner);
+          if (record !== undefined) {
+            // an attempt that was killed may have left the note
+            await remember(environment, record.spec, options);
+            return ownInTurn(environment, { pool, record }, owner, call);
+          }
         }
         if (decision.kind === 'obstacle') throw invalid(decision.why);
         if (decision.kind !== 'take' || mounted === undefined)
           throw new StorageError('busy', `${path} has changed while it was looked at; repeat`);
         const record = await take(environment, { pool, path, mounted, disk: decision.disk }, options);
-        return own(environment, { pool, record }, owner);
+        await remember(environment, record.spec, options);
+        return ownInTurn(environment, { pool, record }, owner, call);
       }),
     );
   });
@@ -73,12 +80,39 @@ export async function adoptDisk(
 async function withSurvey<T>(
   { pools }: VolumeEnvironment,
   pool: Pool,
+  { byHand = false }: AdoptPathOptions,
   act: (survey: DiskSurvey) => Promise<T>,
 ): Promise<T> {
   return whileOpen(pool.root.openChild(discoveryName), async (folder) => {
     const known = knownDisks(pools.open());
-    return act({ pool, folder, known, unknown: whyNotAllKnown(pools), seen: new Map() });
+    const forgotten = byHand ? [] : forgottenDisks(pools.open());
+    return act({ pool, folder, known, forgotten, unknown: whyNotAllKnown(pools), seen: new Map() });
   });
+}
+
+/** As everybody changes a record: under its volume's lock, and as it is by then. */
+function ownInTurn(
+  environment: VolumeEnvironment,
+  { pool, record }: LocatedVolume,
+  owner: NewOwner,
+  call: CallContext,
+): Promise<AdoptedVolume> {
+  const { id } = record.spec;
+  return environment.locks.runInTurn(id, 'its adoption', call.signal, async () => {
+    const present = pool.records.get(id);
+    if (present === undefined) throw new StorageError('busy', `volume ${id} was deleted meanwhile; repeat`);
+    return own(environment, { pool, record: present }, owner);
+  });
+}
+
+/** Clears what was noted of a disk when it was forgotten, in whichever pool. */
+async function remember(
+  { pools }: VolumeEnvironment,
+  { disk }: VolumeSpec,
+  { byHand = false }: AdoptPathOptions,
+): Promise<void> {
+  if (disk !== undefined && byHand)
+    for (const { forgottenDisks: forgotten } of pools.open()) await forgotten.clear(disk);
 }
 
 interface Taken {
@@ -136,6 +170,8 @@ async function take(
     }
   } finally {
     await adopting.close();
+    // only its last sync may have failed: with a volume that nobody knows of its disk would be taken a second time
+    if (await pool.volumes.exists(id)) await pool.records.load(id);
     await removeIfEmpty(pool.root, adoptingName);
   }
   const loaded = await pool.records.load(id);

@@ -40,7 +40,8 @@ export async function adoptPath(
   const source = readSource(environment.pools, path);
   try {
     await environment.pools.check(source.pool);
-    if (await isOfDisk(environment, source)) return await adoptDisk(environment, source, options, call);
+    if (await isOfDisk(environment, source, options))
+      return await adoptDisk(environment, source, options, call);
     const id = options.volumeId ?? idFor(source);
     requireId(id);
     return await environment.locks.run(id, 'its adoption', async () => {

@@ -12,6 +12,8 @@ export interface AdoptPathOptions extends ShapeWish {
   readonly volumeId?: string;
   /** whose it is to be */
   readonly owner?: NewOwner;
+  /** whether a person asked for it by name: then also for a disk that was forgotten; unset: not */
+  readonly byHand?: boolean;
   /** of the class that it is to be of: what they say of sharing, of its end and of adopting counts; unset: the defaults */
   readonly parameters?: Readonly<Record<string, string>>;
 }

@@ -8,6 +8,15 @@ export interface KnownDisk {
   readonly isDeleted: boolean;
 }
 
+/** A disk that was a volume and was given up while it was away. Whose data it has is not offered to anybody. */
+export interface ForgottenDisk {
+  readonly poolUuid: string;
+  readonly volumeId: string;
+  readonly disk: DiskPlace;
+  /** `namespace/name`; '' where none is known */
+  readonly claim: string;
+}
+
 /** What is mounted at an entry of a discovery folder; unset: nothing, it is an ordinary folder. */
 export interface FoundDisk {
   readonly type: string;
@@ -34,6 +43,8 @@ export function decideDisk(facts: {
   readonly found: FoundDisk | undefined;
   /** of every pool */
   readonly known: readonly KnownDisk[];
+  /** of every pool; none where a person takes the disk by hand */
+  readonly forgotten: readonly ForgottenDisk[];
   /** why not every volume is known, so that this disk could be one already; unset: all are */
   readonly unknown: string | undefined;
   /** whether it holds a pool */
@@ -41,19 +52,21 @@ export function decideDisk(facts: {
   /** of the entries before it, those that show the same disk */
   readonly earlier: string | undefined;
 }): DiskDecision {
-  const { path, poolUuid, entry, found, known, unknown, isPool, earlier } = facts;
-  const isHere = (each: KnownDisk): boolean => each.poolUuid === poolUuid && each.disk.entry === entry;
-  const here = known.find((each) => isHere(each) && !each.isDeleted) ?? known.find(isHere);
+  const { path, poolUuid, entry, found, known, forgotten, unknown, isPool, earlier } = facts;
+  const isAt = (each: KnownDisk | ForgottenDisk): boolean =>
+    each.poolUuid === poolUuid && each.disk.entry === entry;
+  const here = known.find((each) => isAt(each) && !each.isDeleted) ?? known.find(isAt);
   if (found === undefined) {
-    if (here === undefined) return { kind: 'folder' };
+    if (here === undefined) return decideEmptied(path, forgotten.find(isAt));
     const { type, uuid } = here.disk;
     return obstacle(
-      `${path} is the mount point of the ${type} ${uuid} of volume ${here.volumeId}, which is not mounted; mount it there again`,
+      `${path} is the mount point of the ${type} ${uuid} of volume ${here.volumeId}, which is not mounted; mount it there again, ` +
+        `or, if it is gone for good, loam gc --forget ${here.volumeId}`,
     );
   }
   const { type, uuid, why } = found;
   const same = known.filter(({ disk }) => disk.uuid === uuid && disk.type === type);
-  const own = same.find((each) => isHere(each) && !each.isDeleted);
+  const own = same.find((each) => isAt(each) && !each.isDeleted);
   if (own !== undefined) return { kind: 'known', volumeId: own.volumeId };
   if (why !== undefined || uuid === undefined)
     return obstacle(`${path} is no disk to become a volume: ${why ?? type}`);
@@ -77,9 +90,27 @@ export function decideDisk(facts: {
     return obstacle(
       `${path} shows the same file system (${type} ${uuid}) as ${earlier}; unmount one of them`,
     );
+  const given = forgotten.find(({ disk }) => disk.uuid === uuid && disk.type === type);
+  if (given !== undefined) {
+    const whose = given.claim === '' ? '' : ` of claim ${given.claim}`;
+    return obstacle(
+      `the disk at ${path}, the ${type} ${uuid}, was forgotten while it was away and has the data of volume ${given.volumeId}${whose}: ` +
+        `adopt it by hand (loam adopt ${path}), or make a new file system on it, which has another uuid`,
+    );
+  }
   if (isPool) return obstacle(`${path} is a pool; have it configured as one, or unmount it`);
   if (unknown !== undefined) return obstacle(`the disk at ${path} may be a volume already: ${unknown}`);
   return { kind: 'take', disk: { entry, type, uuid } };
+}
+
+/** The mount point of a disk that was given up waits for another one: taken as a folder it would be in that one's way. */
+function decideEmptied(path: string, forgotten: ForgottenDisk | undefined): DiskDecision {
+  if (forgotten === undefined) return { kind: 'folder' };
+  const { type, uuid } = forgotten.disk;
+  return obstacle(
+    `${path} was the mount point of the ${type} ${uuid} of volume ${forgotten.volumeId}, which was forgotten; ` +
+      'mount another disk there, remove it, or give the folder another name',
+  );
 }
 
 function obstacle(why: string): DiskDecision {

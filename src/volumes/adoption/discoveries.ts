@@ -4,7 +4,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { DiscoveredEntry, Discovery } from '../../model/volume-ledger.ts';
 import type { Pools } from '../pools/open-pools.ts';
 import type { Pool } from '../pools/pool.ts';
-import { knownDisks, whyNotAllKnown } from './known-disks.ts';
+import { forgottenDisks, knownDisks, whyNotAllKnown } from './known-disks.ts';
 import { lookAtEntry, type DiskSurvey } from './look-at-entry.ts';
 import type { Stillness } from './stillness.ts';
 
@@ -18,7 +18,9 @@ export async function discoveriesOf(
   for (const pool of pools.open()) {
     const { discover } = pool.config;
     if (discover === undefined) continue;
-    const survey = { pool, known: knownDisks(pools.open()), unknown: whyNotAllKnown(pools), seen };
+    const known = knownDisks(pools.open());
+    const forgotten = forgottenDisks(pools.open());
+    const survey = { pool, known, forgotten, unknown: whyNotAllKnown(pools), seen };
     const entries = await entriesOf(pool, survey, stillness);
     found.push({ poolName: pool.name, poolUuid: pool.uuid, ...discover, entries });
   }

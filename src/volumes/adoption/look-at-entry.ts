@@ -6,13 +6,20 @@ import { mountIdOf } from '../../host/descriptor.ts';
 import { readMounts } from '../../host/mountinfo.ts';
 import { markerName } from '../pools/pool-marker.ts';
 import type { Pool } from '../pools/pool.ts';
-import { decideDisk, type DiskDecision, type FoundDisk, type KnownDisk } from './decide-disk.ts';
+import {
+  decideDisk,
+  type DiskDecision,
+  type ForgottenDisk,
+  type FoundDisk,
+  type KnownDisk,
+} from './decide-disk.ts';
 
 /** What is decided of one entry goes by all of these. */
 export interface DiskSurvey {
   readonly pool: Pick<Pool, 'uuid' | 'root'>;
   readonly folder: Directory;
   readonly known: readonly KnownDisk[];
+  readonly forgotten: readonly ForgottenDisk[];
   readonly unknown: string | undefined;
   /** the entries that were looked at before, by their disk */
   readonly seen: Map<string, string>;
@@ -24,7 +31,7 @@ export async function lookAtEntry<T>(
   entry: string,
   act: (decision: DiskDecision, mounted: MountedEntry | undefined) => Promise<T>,
 ): Promise<T> {
-  const { folder, pool, known, unknown, seen } = survey;
+  const { folder, pool, known, forgotten, unknown, seen } = survey;
   const mounted = await openMounted(folder, entry).catch((error: unknown) => {
     // gone meanwhile, or no directory any more
     if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errorCode(error) ?? '')) return undefined;
@@ -35,8 +42,8 @@ export async function lookAtEntry<T>(
     const key = `${mounted?.mount.fsType} ${mounted?.uuid}`;
     const found = mounted && (await foundOf(mounted, pool));
     const isPool = mounted !== undefined && (await mounted.root.exists(markerName));
-    const facts = { path, poolUuid: pool.uuid, entry, found, known, unknown, isPool, earlier: seen.get(key) };
-    const decision = decideDisk(facts);
+    const facts = { path, poolUuid: pool.uuid, entry, found, known, forgotten, unknown, isPool };
+    const decision = decideDisk({ ...facts, earlier: seen.get(key) });
     if (mounted?.uuid !== undefined && !seen.has(key)) seen.set(key, path);
     return await act(decision, mounted);
   } finally {

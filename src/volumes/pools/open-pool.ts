@@ -18,6 +18,7 @@ import type { Log } from '../../model/log.ts';
 import type { Metrics } from '../../model/metrics.ts';
 import type { VolumeSpec } from '../../model/volume.ts';
 import { settleAdoptions } from '../adoption/adopting-folder.ts';
+import { ForgottenDisks } from '../adoption/forgotten-disks.ts';
 import { AllocatedImages } from '../space/allocated-images.ts';
 import { Archive } from '../archive/archive.ts';
 import { Reserve, reserveName } from '../space/reserve.ts';
@@ -132,6 +133,7 @@ export async function openPool(
       claimLinks: new ClaimLinks(byClaim, log),
       trash,
       archive,
+      forgottenDisks: new ForgottenDisks(root, clock, log),
       ...(reserve && { reserve }),
       images,
       offers,
@@ -141,7 +143,7 @@ export async function openPool(
     });
     const { backends, signal, isStaged } = services;
     await recoverPool(pool, { backends, log, signal, isStaged });
-    await Promise.all([trash.load(), images.look(), archive.load()]);
+    await Promise.all([trash.load(), images.look(), archive.load(), pool.forgottenDisks.load(records.all())]);
     await reserve?.fill();
     trash.onRemoved(() => void reserve?.fill());
     return pool;

@@ -6,6 +6,7 @@ import type { FileSystemStatus } from '../../host/statfs.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { SnapshotId } from '../../model/snapshot-id.ts';
 import type { VolumeId } from '../../model/volume-id.ts';
+import type { ForgottenDisks } from '../adoption/forgotten-disks.ts';
 import type { Archive } from '../archive/archive.ts';
 import type { AllocatedImages } from '../space/allocated-images.ts';
 import type { BackendOffer } from '../choose-backend.ts';
@@ -31,6 +32,7 @@ export interface PoolParts {
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
   readonly archive: Archive;
+  readonly forgottenDisks: ForgottenDisks;
   /** unset: none is kept */
   readonly reserve?: Reserve;
   readonly images: AllocatedImages;
@@ -53,6 +55,7 @@ export class Pool {
   readonly claimLinks: ClaimLinks;
   readonly trash: Trash;
   readonly archive: Archive;
+  readonly forgottenDisks: ForgottenDisks;
   /** overwriting a file here writes new blocks and leaves the old ones */
   readonly isCopyOnWrite: boolean;
   /** whether a limit counts that holds only who does not set out to get around it */
@@ -79,6 +82,7 @@ export class Pool {
     this.claimLinks = parts.claimLinks;
     this.trash = parts.trash;
     this.archive = parts.archive;
+    this.forgottenDisks = parts.forgottenDisks;
     this.isCopyOnWrite = parts.isCopyOnWrite;
     this.trustsTenants = parts.config.tenants === 'trusted';
     this.fileSystemId = parts.fileSystemId;

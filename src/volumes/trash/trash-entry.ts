@@ -1,6 +1,6 @@
 import { StorageError } from '../../model/errors.ts';
 import type { ScrubMethod } from '../../model/class-parameters.ts';
-import type { DiskPlace } from '../../model/volume.ts';
+import type { VolumeSpec } from '../../model/volume.ts';
 import { isEntryId, type EntryId } from '../../model/snapshot-id.ts';
 import { parseDoomed, type DoomedRecord } from '../records/entry-record.ts';
 
@@ -13,8 +13,8 @@ export interface TrashEntry {
   readonly method: 'delete' | 'scrub';
   /** what its record makes it count for; 0n where the record could not be read */
   readonly promisedBytes: bigint;
-  /** the disk that is its data */
-  readonly disk?: DiskPlace;
+  /** what it was; unset where its record could not be read */
+  readonly spec?: VolumeSpec;
   /** whether its record is damaged, so that nobody knows what it is */
   readonly isUnreadable: boolean;
   /** times that its removal was begun in this process */

@@ -1,6 +1,5 @@
 import { errorCode } from '../../host/descriptor.ts';
 import type { Directory } from '../../host/directory.ts';
-import { readIfPresent } from '../../host/durable-file.ts';
 import type { Pace } from '../../host/pace.ts';
 import type { Clock } from '../../model/clock.ts';
 import { StorageError, messageOf } from '../../model/errors.ts';
@@ -8,16 +7,16 @@ import type { Log } from '../../model/log.ts';
 import type { Metrics } from '../../model/metrics.ts';
 import { describeEntry, nounOf, type EntryId } from '../../model/snapshot-id.ts';
 import { destroyEntry, type DestroyElsewhere } from './destroy-entry.ts';
-import { recordNameOf, type DoomedRecord } from '../records/entry-record.ts';
+import type { DoomedRecord } from '../records/entry-record.ts';
 import { briefPace, TakesLong } from './brief-pace.ts';
 import { politePace, type GiveWay } from './give-way.ts';
+import { readEntry } from './read-entry.ts';
 import { RemovalWaiters } from './removal-waiters.ts';
 import {
   backOffMs,
   entryName,
   methodOf,
   parseEntryName,
-  readEntryRecord,
   type EntryRecord,
   type TrashEntry,
 } from './trash-entry.ts';
@@ -60,6 +59,8 @@ interface Entry {
   /** found out at the first try in this process: then small ones do not wait for it */
   takesLong: boolean;
   attempts: number;
+  /** who has it in hand, if anybody: an attempt, or who gives it up */
+  inHand: 'to destroy' | 'to give up' | undefined;
   failure: StorageError | undefined;
   /** ends the wait before the next attempt; unset while there is none */
   cancelRetry: (() => void) | undefined;
@@ -112,7 +113,7 @@ export class Trash {
         this.#options.log.warn({ path: trash.pathOf(name) }, 'unknown entry in the trash is left alone');
       } else if (!this.#entries.has(name)) {
         this.#lastMs = Math.max(this.#lastMs, parts.timeMs);
-        this.#add({ ...parts, name, found: await this.#readRecord(trash, name, parts.id) });
+        this.#add({ ...parts, name, found: await readEntry(trash, name, parts.id) });
       }
     }
     for (const entry of this.#entries.values()) this.#enqueue(entry);
@@ -126,7 +127,7 @@ export class Trash {
   async take(folder: Directory, id: EntryId, name: string = id): Promise<void> {
     this.#signal.throwIfAborted();
     const trash = await this.#open();
-    const found = await this.#readRecord(folder, name, id);
+    const found = await readEntry(folder, name, id);
     this.#lastMs = Math.max(this.#lastMs + 1, this.#options.clock.nowMs());
     // known from before the move on, so that at no time the id is in neither place
     const entry = this.#add({ id, name: entryName(id, this.#lastMs), timeMs: this.#lastMs, found });
@@ -191,13 +192,32 @@ export class Trash {
       sinceMs,
       method: methodOf(found).kind,
       promisedBytes: found.kind === 'read' ? found.record.promisedBytes : 0n,
-      ...(found.kind === 'read' && found.record.spec.disk !== undefined
-        ? { disk: found.record.spec.disk }
-        : {}),
+      ...(found.kind === 'read' ? { spec: found.record.spec } : {}),
       isUnreadable: found.kind === 'unreadable',
       attempts,
       ...(failure === undefined ? {} : { failure }),
     }));
+  }
+
+  /**
+   * Has an entry moved out that cannot be destroyed. Where that fails it is tried again here, as before.
+   * @throws StorageError 'busy' while it is being destroyed; what `move` throws
+   */
+  async giveUp(name: string, move: (trash: Directory) => Promise<void>): Promise<void> {
+    const trash = await this.#open();
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    if (entry.inHand !== undefined)
+      throw new StorageError('busy', `${name} in the trash is being worked on; repeat in a moment`);
+    entry.inHand = 'to give up';
+    entry.cancelRetry?.();
+    try {
+      await move(trash);
+    } finally {
+      entry.inHand = undefined;
+      if (await trash.exists(name).catch(() => true)) this.#enqueue(entry);
+      else this.#ended(entry);
+    }
   }
 
   /** Ends the background work; what is left goes on after the next `load`. */
@@ -214,6 +234,8 @@ export class Trash {
     const queue = this.#queues[lane];
     for (let entry = queue.shift(); entry !== undefined; entry = queue.shift()) {
       if (this.#signal.aborted) break;
+      // queued, and given up or gone since
+      if (entry.inHand !== undefined || this.#entries.get(entry.name) !== entry) continue;
       await this.#attempt(entry);
     }
     // in the same breath as the last look at the queue, or an entry added in between would wait for ever
@@ -239,11 +261,11 @@ export class Trash {
     const { beforeRemove, discard, destroyElsewhere } = this.#options;
     const log = this.#logOf(entry);
     entry.attempts += 1;
+    entry.inHand = 'to destroy';
     try {
       const trash = await this.#open();
       // somebody may have mended it meanwhile
-      if (entry.found.kind === 'unreadable')
-        entry.found = await this.#readRecord(trash, entry.name, entry.id);
+      if (entry.found.kind === 'unreadable') entry.found = await readEntry(trash, entry.name, entry.id);
       await destroyEntry(trash, entry.name, {
         found: entry.found,
         pace: this.#paceOf(entry),
@@ -255,6 +277,7 @@ export class Trash {
         mayShare: this.#mayShare(entry),
       });
     } catch (error) {
+      entry.inHand = undefined;
       if (error instanceof TakesLong) {
         entry.attempts -= 1;
         entry.takesLong = true;
@@ -263,12 +286,16 @@ export class Trash {
         this.#failed(entry, StorageError.from(error, `removing ${entry.name}`));
       return;
     }
-    this.#forget(entry);
     const method = methodOf(entry.found).kind;
     this.#options.metrics.count('loam_trash_removed_total', { ...this.#labels(), method });
+    this.#ended(entry);
+  }
+
+  #ended(entry: Entry): void {
+    this.#forget(entry);
     if (this.holds(entry.id)) return;
     this.#waiters.resolve(entry.id);
-    for (const listener of this.#listeners) this.#tell(listener, entry, log);
+    for (const listener of this.#listeners) this.#tell(listener, entry, this.#logOf(entry));
   }
 
   #tell(listener: (id: string) => void, entry: Entry, log: Log): void {
@@ -311,6 +338,7 @@ export class Trash {
       found,
       takesLong: false,
       attempts: 0,
+      inHand: undefined,
       failure: undefined,
       cancelRetry: undefined,
     };
@@ -332,22 +360,6 @@ export class Trash {
 
   #of(id: string): Entry[] {
     return [...this.#entries.values()].filter((entry) => entry.id === id);
-  }
-
-  async #readRecord(parent: Directory, name: string, id: EntryId): Promise<EntryRecord> {
-    const recordName = recordNameOf(id);
-    const path = `${parent.pathOf(name)}/${recordName}`;
-    try {
-      const directory = await parent.openChild(name);
-      try {
-        return readEntryRecord(id, await readIfPresent(directory, recordName), path);
-      } finally {
-        await directory.close();
-      }
-    } catch (error) {
-      const isGone = errorCode(error) === 'ENOENT';
-      return isGone ? { kind: 'absent' } : { kind: 'unreadable', why: messageOf(error) };
-    }
   }
 
   #open(): Promise<Directory> {

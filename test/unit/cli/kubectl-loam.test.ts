@@ -70,16 +70,18 @@ describe('kubectl loam', () => {
     expect(asked).toHaveLength(2);
   });
 
-  it.each([[['gc', '--remove', 'v']], [['gc', '--archive=v', '--yes']], [['adopt', 'v', '--apply']]])(
-    'does not guess on which node %j is to happen',
-    (args) => {
-      const { status, err, asked } = run(args);
-      expect(status).toBe(2);
-      expect(err).toContain('is for one of 2 nodes: say which with --node');
-      expect(asked).toHaveLength(1);
-      expect(run(['--node=node-b', ...args]).out).toBe('said by b\n');
-    },
-  );
+  it.each([
+    [['gc', '--remove', 'v']],
+    [['gc', '--archive=v', '--yes']],
+    [['gc', '--forget', 'v']],
+    [['adopt', 'v', '--apply']],
+  ])('does not guess on which node %j is to happen', (args) => {
+    const { status, err, asked } = run(args);
+    expect(status).toBe(2);
+    expect(err).toContain('is for one of 2 nodes: say which with --node');
+    expect(asked).toHaveLength(1);
+    expect(run(['--node=node-b', ...args]).out).toBe('said by b\n');
+  });
 
   it('undeletes in the pod of the PV’s node and prints the claim, or creates it with the caller’s rights', () => {
     const printed = run(['undelete', '--to', 'shop/data', 'pv-1']);

@@ -34,6 +34,7 @@ describe('the operator socket', () => {
       answer({ remove: volumeId }, signal, { volumeId, outcome: 'removed', message: 'gone' }),
     removeArchived: (id, signal) =>
       answer({ archived: id }, signal, { volumeId: id, outcome: 'removed', message: 'gone' }),
+    forget: (volumeId, signal) => answer({ forget: volumeId }, signal, { volumeId, message: 'forgotten' }),
     adopt: (wish, signal) =>
       answer(wish, signal, { volumeId: 'v', manifest: {}, isCreated: false, message: 'made' }),
   };
@@ -71,6 +72,7 @@ describe('the operator socket', () => {
     expect(await client.plan()).toEqual({ node: 'node-a', findings: [], warnings: [] });
     expect(await client.remove('pvc-1')).toMatchObject({ outcome: 'removed' });
     expect(await client.removeArchived('pvc-1.77')).toMatchObject({ outcome: 'removed' });
+    expect(await client.forget('sdb-1')).toMatchObject({ message: 'forgotten' });
     const wish = {
       path: '/pools/fast/old',
       claim: { namespace: 'shop', name: 'data' },
@@ -80,7 +82,8 @@ describe('the operator socket', () => {
       apply: true,
     } as const;
     expect(await client.adopt(wish)).toMatchObject({ message: 'made' });
-    expect(asked).toEqual(['volumes', 'plan', { remove: 'pvc-1' }, { archived: 'pvc-1.77' }, wish]);
+    const removals = [{ remove: 'pvc-1' }, { archived: 'pvc-1.77' }, { forget: 'sdb-1' }];
+    expect(asked).toEqual(['volumes', 'plan', ...removals, wish]);
   });
 
   it.each([
@@ -91,6 +94,7 @@ describe('the operator socket', () => {
     ['POST', '/gc/remove', '{"volumeId":"v","all":true}', /a field "all"; it can have volumeId/],
     ['POST', '/gc/remove', '{"volumeId":"v","__proto__":{}}', /a field "__proto__"/],
     ['POST', '/gc/remove', '{"volumeId":["v"]}', /volumeId is \["v"\]/],
+    ['POST', '/gc/forget', '{"volumeId":"../x"}', /volumeId is "\.\.\/x"/],
     ['POST', '/gc/remove-archived', '{"archiveId":"a..b"}', /archiveId is "a\.\.b"/],
     ['POST', '/gc/remove-archived', '{"volumeId":"v"}', /a field "volumeId"; it can have archiveId/],
     ['POST', '/adopt', '{}', /either path or volumeId/],

@@ -164,6 +164,26 @@ describe.each([false, true])('volumes that nobody stands for (scoped watch: %s)'
     expect(order).toEqual(['one begins', 'other', 'one ends', 'two']);
   });
 
+  it('have no PV by a live look, also where nobody holds them any more', async () => {
+    await bound();
+    const poolUuid = world.driver.held()[0]?.poolUuid ?? '';
+    const owner = async (id: string, pool = poolUuid) =>
+      (await orphans().owner(id, pool, soon()))?.metadata.name;
+    expect(await owner('pvc-uid-1')).toBe('pvc-uid-1');
+    expect(await owner('pvc-uid-1', 'of another pool')).toBeUndefined();
+    expect(await owner('sdb-1')).toBeUndefined();
+    world.api.put(
+      'PersistentVolume',
+      aPersistentVolume({
+        metadata: { name: 'by-hand', uid: 'pv-2', annotations: {} },
+        spec: { csi: { driver: 'loam.dev', volumeHandle: 'sdb-1' } },
+      }),
+    );
+    expect(await owner('sdb-1')).toBe('by-hand');
+    world.api.fail('list', 'PersistentVolume', new ApiUnreachable('no answer'), { times: 1 });
+    await expect(owner('sdb-1')).rejects.toThrow('no answer');
+  });
+
   it('that are not here are not found', async () => {
     await expect(orphans().look('nowhere', soon())).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });

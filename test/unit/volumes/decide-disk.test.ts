@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decideDisk, type KnownDisk } from '../../../src/volumes/adoption/decide-disk.ts';
+import { decideDisk, type ForgottenDisk, type KnownDisk } from '../../../src/volumes/adoption/decide-disk.ts';
 
 const found = { type: 'ext4', uuid: 'u-1' };
 const facts = {
@@ -8,6 +8,7 @@ const facts = {
   entry: 'sdb',
   found,
   known: [],
+  forgotten: [],
   unknown: undefined,
   isPool: false,
   earlier: undefined,
@@ -19,6 +20,12 @@ const known = (changes: Partial<KnownDisk> = {}): KnownDisk => ({
   isDeleted: false,
   ...changes,
 });
+const given: ForgottenDisk = {
+  poolUuid: 'pool-1',
+  volumeId: 'sdb-1',
+  disk: { entry: 'sdb', ...found },
+  claim: 'shop/data',
+};
 const obstacle = (text: string): unknown => ({
   kind: 'obstacle',
   why: expect.stringContaining(text) as string,
@@ -40,6 +47,34 @@ describe('an entry of a discovery folder', () => {
     }
     const ofOtherPool = [known({ poolUuid: 'pool-2' })];
     expect(decideDisk({ ...facts, found: undefined, known: ofOtherPool })).toEqual({ kind: 'folder' });
+  });
+
+  it('says how to give up a disk that is gone for good', () => {
+    expect(decideDisk({ ...facts, found: undefined, known: [known()] })).toEqual(
+      obstacle('loam gc --forget sdb-1'),
+    );
+  });
+
+  it('is offered to nobody where it shows a disk that was forgotten, of whichever pool and at whichever place', () => {
+    for (const forgotten of [given, { ...given, poolUuid: 'pool-2', disk: { ...found, entry: 'sdc' } }]) {
+      const decision = decideDisk({ ...facts, forgotten: [forgotten] });
+      expect(decision).toEqual(obstacle('of volume sdb-1 of claim shop/data'));
+      expect(decision).toEqual(obstacle('loam adopt /pool/discovery/sdb'));
+    }
+    const another = { ...given, disk: { ...given.disk, uuid: 'u-2' } };
+    expect(decideDisk({ ...facts, forgotten: [another] })).toMatchObject({ kind: 'take' });
+  });
+
+  it('is the volume that was made of a forgotten disk by hand', () => {
+    expect(decideDisk({ ...facts, known: [known()], forgotten: [given] })).toMatchObject({ kind: 'known' });
+  });
+
+  it('is no folder where a forgotten disk was mounted, and such a place for another disk', () => {
+    expect(decideDisk({ ...facts, found: undefined, forgotten: [given] })).toEqual(
+      obstacle('mount another disk there'),
+    );
+    const ofOther = { ...given, poolUuid: 'pool-2' };
+    expect(decideDisk({ ...facts, found: undefined, forgotten: [ofOther] })).toEqual({ kind: 'folder' });
   });
 
   it('is the volume that it is already, also where it has become read-only', () => {

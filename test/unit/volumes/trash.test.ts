@@ -13,6 +13,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Directory } from '../../../src/host/directory.ts';
 import { unlimitedPace } from '../../../src/host/pace.ts';
 import { silentLog } from '../../../src/model/log.ts';
+import { StorageError } from '../../../src/model/errors.ts';
 import type { Labels, Metrics } from '../../../src/model/metrics.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
 import { formatRecord, type VolumeRecord } from '../../../src/volumes/records/record.ts';
@@ -351,6 +352,64 @@ describe('waiting and stopping', () => {
     await trash.take(pool.volumes, volumeIdOf('pvc-2'));
     await trash.whenRemoved('pvc-2', soon());
     expect(heard).toEqual(['pvc-1']);
+  });
+});
+
+describe('giving up what cannot be removed', () => {
+  const away = (): Promise<void> => Promise.reject(new StorageError('pool-unavailable', 'the disk is away'));
+  const waiting = async (pool: Pool): Promise<{ trash: Trash; name: string }> => {
+    const trash = pool.trash({ beforeRemove: away });
+    pool.volume('pvc-1');
+    await trash.take(pool.volumes, id);
+    await expect.poll(() => trash.entries()[0]?.failure).toBeDefined();
+    return { trash, name: trash.entries()[0]?.name ?? '' };
+  };
+
+  it('ends the waiting of all who wait, tells of it once, and tries no more', async () => {
+    await using pool = await Pool.make();
+    await using elsewhere = await pool.scratch.directory.ensureChild('elsewhere', 0o700);
+    const { trash, name } = await waiting(pool);
+    await trash.giveUp(name, (folder) => folder.rename(name, elsewhere, name));
+    expect(trash.entries()).toEqual([]);
+    expect(pool.removed).toEqual(['pvc-1']);
+    expect(pool.clock.waiting).toBe(0);
+    await trash.whenRemoved('pvc-1', soon());
+    expect(existsSync(pool.scratch.at('elsewhere', name, 'data/file'))).toBe(true);
+    await trash.giveUp(name, () => Promise.reject(new Error('not asked for')));
+  });
+
+  it('goes on trying where it cannot be moved out', async () => {
+    await using pool = await Pool.make();
+    const { trash, name } = await waiting(pool);
+    await expect(trash.giveUp(name, () => Promise.reject(new Error('no room')))).rejects.toThrow('no room');
+    await expect.poll(() => trash.entries()[0]?.attempts).toBe(2);
+    expect(pool.removed).toEqual([]);
+    expect(pool.left).toEqual([name]);
+  });
+
+  it('counts it as gone where only the last sync of its move failed', async () => {
+    await using pool = await Pool.make();
+    await using elsewhere = await pool.scratch.directory.ensureChild('elsewhere', 0o700);
+    const { trash, name } = await waiting(pool);
+    const move = async (folder: Directory): Promise<void> => {
+      await folder.rename(name, elsewhere, name);
+      throw new Error('input/output error');
+    };
+    await expect(trash.giveUp(name, move)).rejects.toThrow('input/output error');
+    expect(trash.entries()).toEqual([]);
+  });
+
+  it('is refused while it is being removed', async () => {
+    await using pool = await Pool.make();
+    const gate = Promise.withResolvers<void>();
+    const trash = pool.trash({ beforeRemove: () => gate.promise });
+    pool.volume('pvc-1');
+    await trash.take(pool.volumes, id);
+    const name = trash.entries()[0]?.name ?? '';
+    await expect(trash.giveUp(name, away)).rejects.toMatchObject({ reason: 'busy' });
+    gate.resolve();
+    await trash.whenRemoved('pvc-1', soon());
+    expect(pool.left).toEqual([]);
   });
 });
 
