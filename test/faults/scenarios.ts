@@ -6,6 +6,9 @@ import { letGo } from './let-go.ts';
 import { adopt, orphan } from './orphan-actors.ts';
 import { thinkAgain } from './second-thoughts.ts';
 
+/** It waits for looks that a node takes each half minute. */
+export const slowScenario = 'find, lose the node, return';
+
 export type Scenario = (actors: ClusterActors, world: FaultWorld) => Promise<void>;
 
 /** Short lives of volumes that between them pass every step which touches the disk or the API. */
@@ -60,7 +63,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     await thinkAgain(world, actors, regretted, 5);
     await inline;
   },
-  'find, lose the node, return': async (actors, world) => {
+  [slowScenario]: async (actors, world) => {
     const [lost, found] = await Promise.all([actors.create('delete'), find(world, actors)]);
     await actors.open(lost);
     await actors.write(lost);
