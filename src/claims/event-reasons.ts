@@ -23,6 +23,7 @@ const reasonsByKind = {
     'AdoptionFailed',
     'DataSourceIgnored',
     'RecreatedEmpty',
+    'VolumeKept',
   ],
   PersistentVolume: [
     'VolumeRetained',

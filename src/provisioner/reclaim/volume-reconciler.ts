@@ -217,6 +217,15 @@ export class VolumeReconciler {
     events.warning('PersistentVolumeClaim', ignored.claim, 'DataSourceIgnored', ignored.reason);
   }
 
+  /** Who asks for a volume of an earlier claim hears from Kubernetes only that it is bound to a different one. */
+  #tellAsking({ metadata: { name: volumeName }, spec: { claimRef } }: PersistentVolume): void {
+    const { watches, events } = this.#options;
+    const { namespace = '', name = '' } = claimRef ?? {};
+    const claim = watches.claim({ namespace, name });
+    const kept = `PersistentVolume ${volumeName} was an earlier claim's of this name, and its data is kept; loam undelete ${volumeName} gives it to this claim`;
+    if (claim !== undefined) events.warning('PersistentVolumeClaim', claim, 'VolumeKept', kept);
+  }
+
   /** The PV is Released, but its claim lives. Either the news are late, or the claim got another volume. */
   async #claimThere(volume: PersistentVolume, fate: ClaimFate, signal: AbortSignal): Promise<Outcome> {
     const { api, watches, events } = this.#options;
@@ -226,6 +235,7 @@ export class VolumeReconciler {
       watches.putVolume(now);
       if (now.metadata.resourceVersion !== volume.metadata.resourceVersion)
         return { kind: 'retry', afterMs: changedMs };
+      this.#tellAsking(now);
     }
     if (fate.kind === 'bound-elsewhere' || fate.kind === 'asked-for')
       events.warning('PersistentVolume', volume, 'VolumeFailedDelete', fate.reason);

@@ -98,6 +98,9 @@ describe('a released PV that a newer claim of its name asks for by spec.volumeNa
     expect(world.driver.deletes).toEqual([]);
     expect(world.volume()?.metadata.annotations).not.toHaveProperty('loam.dev/reclaiming');
     expect(said('VolumeFailedDelete').join('\n')).toMatch(/claim shop\/data .*loam undelete pvc-uid-1/);
+    expect(said('VolumeKept').join('\n')).toMatch(
+      /earlier claim's .*loam undelete pvc-uid-1 gives it to this/,
+    );
 
     world.api.erase('PersistentVolumeClaim', 'shop/data');
     await world.pass(120_000);
