@@ -11,6 +11,7 @@ import { volumeIdOf } from '../../src/model/volume-id.ts';
 import { formatRecord } from '../../src/volumes/records/record.ts';
 import { Trash } from '../../src/volumes/trash/trash.ts';
 import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
+import { aRecord } from '../support/volume-record.ts';
 
 const { signal } = new AbortController();
 const secret = 'scrubbed words of a volume';
@@ -25,26 +26,11 @@ function makeVolume(pool: ScratchPool, index: number): void {
     const content = isScrubbed ? secret.padEnd(4096, '.').repeat(25) : 'plain';
     writeFileSync(pool.at('volumes', id, 'data/a', `${file}`), content);
   }
-  const record = formatRecord({
-    schema: 1,
-    name: id,
-    state: 'ready',
-    spec: {
-      id,
-      backend: 'directory',
-      accessType: 'mount',
-      sizeBytes: 1n,
-      provisioning: 'thin',
-      limit: 'advisory',
-    },
-    parameters: {},
+  const how = {
     onDelete: isScrubbed ? 'scrub' : 'delete',
     scrub: index % 4 === 0 ? 'zero' : 'random',
-    sharing: 'none',
-    createdAtMs: 1,
-    acknowledged: true,
-  });
-  writeFileSync(pool.at('volumes', id, 'volume.json'), record);
+  } as const;
+  writeFileSync(pool.at('volumes', id, 'volume.json'), formatRecord(aRecord(id, how)));
 }
 
 /** Starts the program and kills it some time after it began to work; false once it ended by itself. */

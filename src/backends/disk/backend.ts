@@ -68,9 +68,9 @@ export class DiskBackend implements Backend {
    */
   async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
     await withDisk(place, spec, async () => {
-      const { fsType } = this.#options(call);
-      checkMountFlags(intent.mountFlags, fsType);
-      await ensureTargetDirectory(intent.path, this.#options(call));
+      const options = this.#options(call);
+      checkMountFlags(intent.mountFlags, options.fsType);
+      await ensureTargetDirectory(intent.path, options);
     });
   }
 

@@ -10,30 +10,21 @@ import { formatRecord, type VolumeRecord } from '../../../src/volumes/records/re
 import { Trash, type TrashOptions } from '../../../src/volumes/trash/trash.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { ScratchDirectory } from '../../support/scratch-directory.ts';
+import { aRecord } from '../../support/volume-record.ts';
 
 const { signal } = new AbortController();
 const id = volumeIdOf('sdb-1');
 const soon = () => AbortSignal.timeout(8000);
 
+const ofDirectory = aRecord(id);
 const record: VolumeRecord = {
-  schema: 1,
-  name: id,
-  state: 'ready',
+  ...ofDirectory,
   spec: {
-    id,
+    ...ofDirectory.spec,
     backend: 'disk',
-    accessType: 'mount',
-    sizeBytes: 1n << 30n,
-    provisioning: 'thin',
     limit: 'enforced',
     disk: { entry: 'sdb', type: 'ext4', uuid: '1b4e28ba-2fa1-11d2-883f-0016d3cca427' },
   },
-  parameters: {},
-  onDelete: 'delete',
-  scrub: 'zero',
-  sharing: 'none',
-  createdAtMs: 1,
-  acknowledged: true,
 };
 
 function trashOf(scratch: ScratchDirectory, options: Partial<TrashOptions>): Trash {

@@ -9,6 +9,7 @@ import { formatRecord, type VolumeRecord } from '../../../src/volumes/records/re
 import { Trash } from '../../../src/volumes/trash/trash.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { ScratchDirectory } from '../../support/scratch-directory.ts';
+import { aRecord } from '../../support/volume-record.ts';
 
 const id = volumeIdOf('pvc-large');
 const files = 20_000;
@@ -27,25 +28,7 @@ beforeEach(async () => {
 afterEach(() => scratch[Symbol.asyncDispose]());
 
 function writeRecord(how: Pick<VolumeRecord, 'onDelete' | 'scrub'>): void {
-  const record: VolumeRecord = {
-    schema: 1,
-    name: id,
-    state: 'ready',
-    spec: {
-      id,
-      backend: 'directory',
-      accessType: 'mount',
-      sizeBytes: 1n << 30n,
-      provisioning: 'thin',
-      limit: 'advisory',
-    },
-    parameters: {},
-    ...how,
-    sharing: 'none',
-    createdAtMs: 1,
-    acknowledged: true,
-  };
-  writeFileSync(scratch.at('volumes', id, 'volume.json'), formatRecord(record));
+  writeFileSync(scratch.at('volumes', id, 'volume.json'), formatRecord(aRecord(id, how)));
 }
 
 /** Deletes the volume; `giveWay` is called whenever the trash asks whether others wait. */

@@ -18,35 +18,13 @@ import type { Labels, Metrics } from '../../../src/model/metrics.ts';
 import { volumeIdOf } from '../../../src/model/volume-id.ts';
 import { formatRecord, type VolumeRecord } from '../../../src/volumes/records/record.ts';
 import { Trash, type TrashOptions } from '../../../src/volumes/trash/trash.ts';
-import { backOffMs, entryName, methodOf, parseEntryName } from '../../../src/volumes/trash/trash-entry.ts';
+import { backOffMs } from '../../../src/volumes/trash/trash-entry.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { ScratchDirectory } from '../../support/scratch-directory.ts';
+import { aRecord } from '../../support/volume-record.ts';
 
 const { signal } = new AbortController();
 const soon = () => AbortSignal.timeout(8000);
-
-function record(id: string, how: Partial<VolumeRecord> = {}): VolumeRecord {
-  return {
-    schema: 1,
-    name: id,
-    state: 'ready',
-    spec: {
-      id: volumeIdOf(id),
-      backend: 'directory',
-      accessType: 'mount',
-      sizeBytes: 1024n,
-      provisioning: 'thin',
-      limit: 'advisory',
-    },
-    parameters: {},
-    onDelete: 'delete',
-    scrub: 'zero',
-    sharing: 'none',
-    createdAtMs: 1,
-    acknowledged: true,
-    ...how,
-  };
-}
 
 class RecordedMetrics implements Metrics {
   readonly counts = new Map<string, number>();
@@ -101,7 +79,7 @@ class Pool implements AsyncDisposable {
     const path = this.scratch.at(parent, id);
     mkdirSync(`${path}/data`, { recursive: true });
     writeFileSync(`${path}/data/file`, 'secret');
-    writeFileSync(`${path}/volume.json`, formatRecord(record(id.replace(/\.\d+$/, ''), how)));
+    writeFileSync(`${path}/volume.json`, formatRecord(aRecord(id.replace(/\.\d+$/, ''), how)));
     return path;
   }
 
@@ -219,10 +197,6 @@ describe('a start-up with entries in the trash', () => {
     await trash.load();
     await trash.whenRemoved('pvc-1', soon());
     expect(pool.left).toEqual([]);
-  });
-
-  it('scrubs an entry whose record is damaged, since it may have asked for that', () => {
-    expect(methodOf({ kind: 'unreadable', why: 'x' })).toEqual({ kind: 'scrub', how: 'zero' });
   });
 });
 
@@ -410,24 +384,5 @@ describe('giving up what cannot be removed', () => {
     gate.resolve();
     await trash.whenRemoved('pvc-1', soon());
     expect(pool.left).toEqual([]);
-  });
-});
-
-describe('the names of entries', () => {
-  it.each(['pvc-1', 'a.b.1', 'h-0'])('keep the id %s and the time', (text) => {
-    expect(parseEntryName(entryName(volumeIdOf(text), 1_700_000_000_000))).toEqual({
-      id: volumeIdOf(text),
-      timeMs: 1_700_000_000_000,
-    });
-  });
-
-  it.each(['pvc-1', 'pvc-1.', '.5', 'PVC.5', 'a..5', 'lost+found', '.tmp-abc'])('are not %s', (text) => {
-    expect(parseEntryName(text)).toBeUndefined();
-  });
-});
-
-describe('the wait between attempts', () => {
-  it('doubles from one second to five minutes', () => {
-    expect([1, 2, 3, 9, 10, 1000].map(backOffMs)).toEqual([1000, 2000, 4000, 256_000, 300_000, 300_000]);
   });
 });
