@@ -13,7 +13,7 @@ import type {
 /** Destroying waits for the bytes; a scrub has no bound, and its caller does not wait for all of it. */
 const answerMs = 120_000;
 
-/** The node's process said no, or could not be asked; the message is for people as it is. */
+/** The node's process said no, could not be asked, or (UNKNOWN) did not say what it did; the message is for people as it is. */
 export class OperatorRefusal extends Error {
   override name = 'OperatorRefusal';
   readonly code: string;
@@ -59,7 +59,7 @@ export class OperatorClient {
   /** The server is of this version or near it: its word is taken for the shape of its answers. */
   async #ask<T>(method: string, path: string, body?: object): Promise<T> {
     const { status, text } = await this.#send(method, path, body).catch((error: unknown) => {
-      throw new OperatorRefusal('UNAVAILABLE', this.#unreachable(error));
+      throw this.#unreachable(error, method === 'GET');
     });
     let value: unknown;
     try {
@@ -92,12 +92,20 @@ export class OperatorClient {
     });
   }
 
-  #unreachable(error: unknown): string {
+  #unreachable(error: unknown, changesNothing: boolean): OperatorRefusal {
     const code = (error as NodeJS.ErrnoException).code;
     const where = `the node's process at ${this.#socketPath}`;
+    const never = (why: string): OperatorRefusal => new OperatorRefusal('UNAVAILABLE', `${where} ${why}`);
     if (code === 'ENOENT' || code === 'ECONNREFUSED')
-      return `${where} does not listen (${code}); run this where loam node runs (kubectl exec, or kubectl loam), or name its --run-dir`;
-    if (code === 'EACCES') return `${where} may not be opened by you; run this as root`;
-    return `${where} did not answer: ${messageOf(error)}`;
+      return never(
+        `does not listen (${code}); run this where loam node runs (kubectl exec, or kubectl loam), or name its --run-dir`,
+      );
+    if (code === 'EACCES') return never('may not be opened by you; run this as root');
+    const silent = `did not answer: ${messageOf(error)}`;
+    if (changesNothing) return never(silent);
+    return new OperatorRefusal(
+      'UNKNOWN',
+      `${where} ${silent}; what was asked may be done all the same, so look before you repeat it: loam volumes, loam gc`,
+    );
   }
 }

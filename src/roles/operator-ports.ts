@@ -112,6 +112,8 @@ async function remove(parts: OperatorParts, volumeId: string, signal: AbortSigna
   const { disk, log } = parts;
   const { orphans } = reached(parts, `volume ${volumeId} is kept`);
   return orphans.alone(volumeId, async () => {
+    const going = goingAlready(parts, volumeId);
+    if (going !== undefined) return going;
     const { held, decision } = await lookAt(parts, orphans, volumeId, signal);
     if (decision.kind === 'unknown')
       throw new CsiError('UNAVAILABLE', `volume ${volumeId} is kept: ${decision.reason}`);
@@ -192,11 +194,6 @@ async function lookAt(
       new CsiError('FAILED_PRECONDITION', `volume ${volumeId} ${why}`);
     const broken = inventory.broken().find(({ id }) => id === volumeId);
     if (broken !== undefined) throw refuse(`has a record that cannot be read, and is kept: ${broken.why}`);
-    const doomed = inventory.doomed().find(({ id }) => id === volumeId);
-    if (doomed !== undefined) {
-      const failed = doomed.failure === undefined ? '' : `; the last attempt failed: ${doomed.failure}`;
-      throw refuse(`is in the trash already; it goes by itself${failed}`);
-    }
     const archived = disk.archived().find((each) => each.volumeId === volumeId);
     if (archived !== undefined)
       throw refuse(`lies in the archive; loam gc --archive ${archived.archiveId} removes it for good`);
@@ -211,10 +208,23 @@ async function removeArchived(
 ): Promise<Removal> {
   const { disk, log } = parts;
   const found = disk.archived().find((each) => each.archiveId === archiveId);
+  const going = found === undefined ? goingAlready(parts, archiveId) : undefined;
+  if (going !== undefined) return going;
   if (found !== undefined) log.warn({ archiveId }, 'removing an archived volume, as a person asked');
   const isGone = await patiently(parts, signal, (call) => disk.removeArchived(archiveId, call));
   const size = found === undefined ? '' : ` (${formatBytes(found.takenBytes)})`;
   return removalOf(found?.volumeId ?? archiveId, `archived volume ${archiveId}${size}`, isGone);
+}
+
+/** Where an earlier request has moved it to the trash, and its answer was lost: a repeat is answered as that one was. */
+function goingAlready({ disk, inventory }: OperatorParts, id: string): Removal | undefined {
+  const isThere = disk.held().some(({ volumeId }) => volumeId === id);
+  if (isThere || inventory.broken().some((each) => each.id === id)) return undefined;
+  const doomed = inventory.doomed().find((each) => each.id === id);
+  if (doomed === undefined) return undefined;
+  if (doomed.failure === undefined) return removalOf(id, `volume ${id}`, false);
+  const message = `volume ${id} is in the trash already; it goes by itself; the last attempt failed: ${doomed.failure}`;
+  throw new CsiError('FAILED_PRECONDITION', message);
 }
 
 /** @returns whether its last byte is gone; false: it is in the trash, where nothing brings it back from */

@@ -9,7 +9,7 @@ import type {
 import { eventually, NotYet } from '../support/eventually.ts';
 import { PodMount } from '../support/pod-mount.ts';
 import { patienceMs } from './campaign.ts';
-import { insistently, inTime, soon } from './patience.ts';
+import { insistently, inTime, once, soon } from './patience.ts';
 import type { FaultWorld } from './fault-world.ts';
 import { parametersOf } from './fault-world.ts';
 import {
@@ -259,11 +259,17 @@ export class ClusterActors {
     const { user, operator } = this.#world;
     if (this.archived.delete(kept)) {
       const archiveId = kept.volume.spec.csi?.volumeHandle ?? '';
-      return insistently(`archived volume ${archiveId} to go`, () => operator.removeArchived(archiveId));
+      return insistently(
+        `archived volume ${archiveId} to go`,
+        once(() => operator.removeArchived(archiveId)),
+      );
     }
     if (this.orphans.delete(kept)) {
       const orphanId = kept.volume.spec.csi?.volumeHandle ?? '';
-      return insistently(`orphan ${orphanId} to go`, () => operator.remove(orphanId));
+      return insistently(
+        `orphan ${orphanId} to go`,
+        once(() => operator.remove(orphanId)),
+      );
     }
     const present = this.recycled.has(kept) ? await this.reuse(kept) : kept;
     this.retained.delete(present);

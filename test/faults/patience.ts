@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isNotFound } from '../../src/kube/api-error.ts';
+import { OperatorRefusal } from '../../src/operator/operator-client.ts';
 import { eventually, NotYet } from '../support/eventually.ts';
 import { patienceMs } from './campaign.ts';
 import { Stuck } from './kept-volume.ts';
@@ -21,6 +22,21 @@ export async function insistently(what: string, call: () => Promise<unknown>): P
       patienceMs,
     ),
   );
+}
+
+/** A removal whose answer was lost may be done: only then a repeat may hear that there is no such thing. */
+export function once(remove: () => Promise<unknown>): () => Promise<void> {
+  let isUnknown = false;
+  return async () => {
+    try {
+      await remove();
+    } catch (error) {
+      if (!(error instanceof OperatorRefusal)) throw error;
+      if (isUnknown && error.code === 'NOT_FOUND') return;
+      isUnknown ||= error.code === 'UNKNOWN';
+      throw error;
+    }
+  };
 }
 
 /** What does not end in time is stuck. @throws Stuck */

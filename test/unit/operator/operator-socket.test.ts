@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -168,6 +168,25 @@ describe('the operator socket', () => {
       code,
       message: error.message,
     });
+  });
+
+  it('tells of an answer that was lost that what was asked may be done, where it changes anything', async () => {
+    const cutPath = join(folder, 'cut.sock');
+    const cutting = createServer((socket) => socket.once('data', () => socket.destroy()));
+    await new Promise<void>((resolve) => cutting.listen(cutPath, resolve));
+    const cut = new OperatorClient(cutPath);
+    try {
+      await expect(cut.removeArchived('pvc-1.77')).rejects.toMatchObject({
+        code: 'UNKNOWN',
+        message: expect.stringMatching(/did not answer.*may be done all the same.*loam gc/) as unknown,
+      });
+      await expect(cut.plan()).rejects.toMatchObject({
+        code: 'UNAVAILABLE',
+        message: expect.not.stringMatching(/may be done/) as unknown,
+      });
+    } finally {
+      cutting.close();
+    }
   });
 
   it('ends what is under way when the caller goes, and when it is closed', async () => {

@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import type { DoomedEntry } from '../../../src/model/disk-inventory.ts';
+import { StorageError } from '../../../src/model/errors.ts';
+import { silentLog } from '../../../src/model/log.ts';
+import { systemClock } from '../../../src/model/system-clock.ts';
+import { operatorPorts, type OperatorParts } from '../../../src/roles/operator-ports.ts';
+
+type Unowned = Exclude<ReturnType<OperatorParts['unowned']>, 'none' | undefined>;
+
+const { signal } = new AbortController();
+const gone = new StorageError('volume-not-found', 'pvc-1 is nowhere');
+
+/** The operator's verbs over a disk on which nothing is left but what the trash has. */
+function ports(doomed: readonly DoomedEntry[]) {
+  const refuse = (): Promise<never> => Promise.reject(gone);
+  const none = (): never => {
+    throw new Error('not asked for here');
+  };
+  const orphans = {
+    alone: <T>(_: string, work: () => Promise<T>): Promise<T> => work(),
+    look: refuse,
+  } as unknown as Unowned['orphans']; // the two methods that are used
+  return operatorPorts({
+    nodeName: 'node-a',
+    disk: {
+      held: () => [],
+      archived: () => [],
+      poolTroubles: () => [],
+      deleteVolume: none,
+      removeArchived: refuse,
+      forgetDisk: none,
+    },
+    inventory: { doomed: () => doomed, broken: () => [], uses: none, strays: none },
+    unowned: () => ({ orphans, adoption: undefined }) as unknown as Unowned, // as above
+    adoptPath: none,
+    clock: systemClock,
+    log: silentLog,
+  });
+}
+
+const entry: DoomedEntry = { id: 'pvc-1', poolName: 'p', method: 'delete', sinceMs: 0, sizeBytes: 1n };
+
+describe.each(['remove', 'removeArchived'] as const)('a %s whose answer was lost, asked again', (verb) => {
+  it('is answered as the first one was while its bytes are going', async () => {
+    await expect(ports([entry])[verb]('pvc-1', signal)).resolves.toMatchObject({
+      outcome: 'removing',
+      message: expect.stringContaining('is in the trash; its bytes go in the background') as unknown,
+    });
+  });
+
+  it('says what keeps the bytes from going', async () => {
+    const failing = { ...entry, failure: 'the disk is read-only' };
+    await expect(ports([failing])[verb]('pvc-1', signal)).rejects.toMatchObject({
+      code: 'FAILED_PRECONDITION',
+      message: expect.stringMatching(/goes by itself.*the disk is read-only/) as unknown,
+    });
+  });
+
+  it('says that there is no such thing once they are gone', async () => {
+    await expect(ports([])[verb]('pvc-1', signal)).rejects.toBe(gone);
+    await expect(ports([{ ...entry, id: 'pvc-2' }])[verb]('pvc-1', signal)).rejects.toBe(gone);
+  });
+});
