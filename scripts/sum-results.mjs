@@ -1,6 +1,7 @@
-// Adds up what the suites wrote: a line a suite, the names of what failed or was skipped, and the closing line that CI reads.
+// Adds up what the suites wrote: a line a suite, what failed and why or was skipped, and the closing line that CI reads.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 
 const [folder, ...suites] = process.argv.slice(2);
 const total = { passed: 0, failed: 0, skipped: 0 };
@@ -11,10 +12,10 @@ for (const suite of suites) {
   const path = join(folder, `${suite}.json`);
   const report = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined;
   for (const file of report?.testResults ?? []) {
-    for (const { fullName, status } of file.assertionResults) {
+    for (const { fullName, status, failureMessages } of file.assertionResults) {
       const kind = status === 'passed' || status === 'failed' ? status : 'skipped';
       sum[kind] += 1;
-      if (kind !== 'passed') notable.push(`${kind}: ${suite}: ${fullName}`);
+      if (kind !== 'passed') notable.push(`${kind}: ${suite}: ${fullName}`, ...reasons(failureMessages));
     }
     // A file that cannot even be loaded has no tests to count.
     if (file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed')) {
@@ -40,5 +41,12 @@ for (const suite of suites) {
   );
 }
 for (const line of notable) console.log(line);
+
+/** Where only the end of a run is kept, it says enough. */
+function reasons(messages = []) {
+  const lines = messages.flatMap((message) => stripVTControlCharacters(message).split('\n'));
+  const shown = lines.filter((line) => line.trim() !== '' && !/^\s*at .*node_modules/.test(line));
+  return shown.slice(0, 20).map((line) => `    ${line.slice(0, 1500)}`);
+}
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);

@@ -61,7 +61,7 @@ describe.skipIf(why !== '')(`kill -9 at every step that touches the disk or the 
           `${backend}, ${name}: ${steps.length} steps at ${new Set(steps.map(({ site }) => site)).size} places; ` +
             `died at ${done} of ${points.length} points, ${kills} kills (FAULTS_SEED=${seed})`,
         );
-        expect(failures).toEqual([]);
+        expect(failures, failures.join('\n')).toEqual([]);
         // the order of what is done at once differs from run to run, so a late step may not be reached
         if (done > 0) expect(kills).toBeGreaterThan(done / 2);
       },

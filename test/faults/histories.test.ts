@@ -36,7 +36,7 @@ describe.skipIf(why !== '')(`random histories under faults${why}`, () => {
         failures.push(failure);
       });
       console.log(`${done} histories from seed ${seed} on, ${operations} operations`);
-      expect(failures).toEqual([]);
+      expect(failures, failures.join('\n')).toEqual([]);
     },
   );
 });
