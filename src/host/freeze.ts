@@ -14,21 +14,27 @@ export interface FreezeOptions {
   readonly afterwards?: () => Promise<void>;
 }
 
-// Where much is dirty it is written once before the freeze, so that little is left to be written while everybody waits. The end of its
-// input, or the time, ends the wait; signals that are meant for us do not, nor does a reader of its words who is gone.
+// It has the root open for as long as it holds: an unmount is refused meanwhile, since what is frozen and nowhere mounted stays frozen,
+// and nobody finds it there to thaw it; and what is mounted over it or renamed does not lead the thaw elsewhere. Where much is dirty it
+// is written once before the freeze, so that little is left to be written while everybody waits. The end of its input, or the time,
+// ends the wait; signals that are meant for us do not, nor does a reader of its words who is gone.
 const holder = `trap '' HUP INT TERM PIPE
-[ "$3" != sync ] || sync --file-system "$1" || exit 3
-fsfreeze --freeze "$1" || exit 3
+at=/proc/self/fd/3
+exec 3< "$1" || exit 3
+[ "$3" != sync ] || sync --file-system "$at" || exit 3
+fsfreeze --freeze "$at" || exit 3
 echo frozen
 timeout --signal=KILL "$2" cat > /dev/null
 waited=$?
-fsfreeze --unfreeze "$1" || exit 4
+fsfreeze --unfreeze "$at" || exit 4
 [ $waited = 0 ] || exit 5`;
 
 /**
  * Freezes the file system mounted at a path for as long as some work runs: its writers wait, and what is on its disk is what a mount
  * would find after it had been unmounted. A process in a session of its own holds the freeze and thaws when its input ends, so that
  * whatever ends us (kill -9, of our process group too) leaves nobody waiting.
+ *
+ * Those of one path wait for each other; none is nested in another.
  *
  * @returns what the work returned; it was frozen from before the work began until after it ended. Nothing may be made of what was done
  *   before this is told
@@ -39,8 +45,34 @@ export async function whileFrozen<T>(
   work: () => Promise<T>,
   options: FreezeOptions,
 ): Promise<{ readonly result: T; readonly frozenMs: number }> {
-  const { signal, freezeWithinMs = 5000, holdWithinMs = 10_000, afterwards } = options;
+  return inTurn(mountPath, options.signal, () => holdFrozen(mountPath, work, options));
+}
+
+/** Where a freeze of ours is under way, and when that is over. */
+const turns = new Map<string, Promise<void>>();
+
+/** One after another: the kernel refuses a second freeze, and two copies of one source are both right. */
+async function inTurn<T>(mountPath: string, signal: AbortSignal, act: () => Promise<T>): Promise<T> {
   signal.throwIfAborted();
+  for (let other = turns.get(mountPath); other !== undefined; other = turns.get(mountPath)) {
+    await Promise.race([other, once(signal, 'abort')]);
+    signal.throwIfAborted();
+  }
+  const { promise: over, resolve: end } = Promise.withResolvers<void>();
+  turns.set(mountPath, over);
+  try {
+    return await act();
+  } finally {
+    turns.delete(mountPath);
+    end();
+  }
+}
+
+async function holdFrozen<T>(
+  mountPath: string,
+  work: () => Promise<T>,
+  { signal, freezeWithinMs = 5000, holdWithinMs = 10_000, afterwards }: FreezeOptions,
+): Promise<{ readonly result: T; readonly frozenMs: number }> {
   await thawLeft(mountPath);
   const hold = (holdWithinMs / 1000).toString();
   const first = unwrittenBytes() > littleBytes ? 'sync' : '';

@@ -173,6 +173,38 @@ describe.skipIf(why !== '')(`a frozen file system${why}`, () => {
     expect(await ensureThawed([mountPath], signal)).toEqual([]);
   });
 
+  it('cannot be unmounted meanwhile, and is thawed by way of its root, whatever is mounted over that', async () => {
+    const unmount = () => execFileSync('umount', [mountPath], { stdio: 'pipe' });
+    const cover = async () => {
+      // frozen and nowhere mounted, it would hang whoever mounts it next
+      expect(unmount).toThrow(/busy/);
+      execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', mountPath]);
+    };
+    await whileFrozen(mountPath, cover, { signal });
+    unmount();
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+    const writer = startWriter();
+    await expect.poll(() => writer.exitCode, { timeout: 5000, interval: 5 }).toBe(0);
+  });
+
+  it('is frozen for one after another, and who goes away meanwhile does not wait', async () => {
+    const leaving = new AbortController();
+    let atOnce = 0;
+    const work = async () => {
+      atOnce += 1;
+      expect(atOnce).toBe(1);
+      leaving.abort(new Error('gone'));
+      await sleep(20);
+      atOnce -= 1;
+    };
+    const first = whileFrozen(mountPath, work, { signal });
+    const left = whileFrozen(mountPath, work, { signal: leaving.signal });
+    const others = [1, 2].map(() => whileFrozen(mountPath, work, { signal }));
+    await expect(left).rejects.toThrow('gone');
+    expect(await Promise.all([first, ...others])).toHaveLength(3);
+    expect(await ensureThawed([mountPath], signal)).toEqual([]);
+  });
+
   it('is not frozen twice, and not thawed by who did not freeze it', async () => {
     execFileSync('fsfreeze', ['--freeze', mountPath]);
     await expect(whileFrozen(mountPath, () => Promise.resolve(), { signal })).rejects.toThrow(

@@ -18,6 +18,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { readSuperblock } from '../../src/host/superblock.ts';
 import type { FsType } from '../../src/model/volume.ts';
 import type { Subject } from '../conformance/backend-subject.ts';
+import { refusal } from '../support/refusal.ts';
 import { ImageLab, live, MiB, quiet, strict, whyNoImageLab } from '../support/image-lab.ts';
 
 describe.skipIf(whyNoImageLab !== '')(`copies of loopback volumes${whyNoImageLab}`, () => {
@@ -42,6 +43,36 @@ describe.skipIf(whyNoImageLab !== '')(`copies of loopback volumes${whyNoImageLab
     const failing = { ...strict, mayBegin: noIntent };
     await expect(lab.backend.capture(live(volume), other.place, failing, call)).rejects.toThrow('no intent');
     expect(readdirSync(other.place.path)).toEqual([]);
+    writeFileSync(join(volume.stagingPath, 'after'), 'x');
+    await lab.end(volume);
+  });
+
+  it('keep their source from being unstaged while it is frozen, so that nobody hangs who stages it next', async () => {
+    lab = ImageLab.make('xfs');
+    const volume = await lab.start('ext4');
+    const { place, spec, call } = lab.like(volume);
+    const mayBegin = Promise.withResolvers<void>();
+    const wish = { ...strict, mayBegin: mayBegin.promise };
+    const making = lab.backend.createFrom(live(volume), place, spec, wish, call);
+    await expect.poll(() => isFrozen(volume.stagingPath), { timeout: 5000, interval: 5 }).toBe(true);
+    const refused = await refusal(volume.unstage());
+    expect(refused).toMatchObject({ reason: 'in-use' });
+    mayBegin.resolve();
+    expect(await making).toEqual({ consistency: 'frozen' });
+    await lab.end(volume);
+    await volume.stage();
+    const writing = spawn('sh', ['-c', 'echo x > "$1"', 'sh', join(volume.stagingPath, 'after')]);
+    await expect.poll(() => writing.exitCode, { timeout: 10_000, interval: 5 }).toBe(0);
+    await lab.end(volume);
+  });
+
+  it('are made of one source at the same time, each as of one moment', async () => {
+    lab = ImageLab.make('xfs');
+    const volume = await lab.start('ext4');
+    writeFileSync(join(volume.stagingPath, 'file'), 'x');
+    const making = [lab.clone(live(volume)), lab.clone(live(volume)), lab.snapshot(live(volume))];
+    const made = await Promise.all(making);
+    expect(made.map(({ consistency }) => consistency)).toEqual(['frozen', 'frozen', 'frozen']);
     writeFileSync(join(volume.stagingPath, 'after'), 'x');
     await lab.end(volume);
   });
