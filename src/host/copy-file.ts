@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { StorageError } from '../model/errors.ts';
 import { findExtents } from './extents.ts';
 import { throwIfAborted } from './run.ts';
 
@@ -19,7 +20,8 @@ export interface CopyOptions {
  * Copies the bytes of one file over those of another that is there, reads as zeros and is at least as large. Only what is not zero is
  * written, in blocks of 4 KiB: holes stay holes, and what was allocated stays so. Not durable when it resolves.
  *
- * @throws what writing throws, such as ENOSPC; the signal's reason
+ * @throws what reading and writing throw, such as EIO and ENOSPC; StorageError 'host-failure' where the source becomes shorter
+ *   meanwhile; the signal's reason
  */
 export async function copyInto(sourcePath: string, targetPath: string, options: CopyOptions): Promise<void> {
   const source = await open(sourcePath, constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -67,9 +69,9 @@ async function copyChunk(
   stretch: { readonly at: number; readonly length: number; readonly chunk: Buffer },
 ): Promise<number> {
   const { at, length, chunk } = stretch;
-  const { bytesRead } = await source.read(chunk, 0, length, at);
+  await readWhole(source, stretch);
   let writtenBytes = 0;
-  for (const [start, end] of writtenRuns(chunk.subarray(0, bytesRead))) {
+  for (const [start, end] of writtenRuns(chunk.subarray(0, length))) {
     for (let from = start; from < end;) {
       const { bytesWritten } = await target.write(chunk, from, end - from, at + from);
       from += bytesWritten;
@@ -77,6 +79,21 @@ async function copyChunk(
     writtenBytes += end - start;
   }
   return writtenBytes;
+}
+
+/** A read that meets a bad sector tells first of what came before it: only the next one, from there, fails. */
+async function readWhole(
+  source: FileHandle,
+  { at, length, chunk }: { readonly at: number; readonly length: number; readonly chunk: Buffer },
+): Promise<void> {
+  for (let have = 0; have < length;) {
+    const { bytesRead } = await source.read(chunk, have, length - have, at + have);
+    if (bytesRead === 0) {
+      const text = `a file that is copied has ended at ${at + have} bytes, where it had more before; try again`;
+      throw new StorageError('host-failure', text);
+    }
+    have += bytesRead;
+  }
 }
 
 /** The stretches of a chunk that are not zero, from and to, in whole grains. */

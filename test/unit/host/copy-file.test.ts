@@ -1,7 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { copyInto, writtenRuns } from '../../../src/host/copy-file.ts';
 
 const KiB = 1024;
@@ -45,6 +46,44 @@ describe('copying a file in full', () => {
       reason: 'cancelled',
     });
     expect(statSync(target).blocks * 512).toBeLessThan(2 << 20);
+  });
+
+  it('leaves nothing out where a read gives less than was asked for, and fails where the next one does', async () => {
+    const content = Buffer.alloc(2 << 20, 'x');
+    const source = make('source', content, content.length);
+    const target = make('target', Buffer.alloc(0), content.length);
+    const file = await open(source);
+    const files = Object.getPrototypeOf(file) as typeof file;
+    await file.close();
+    const read = Reflect.get(files, 'read') as (...args: unknown[]) => ReturnType<typeof file.read>;
+    let badFrom = Number.POSITIVE_INFINITY;
+    // as the kernel does it before a sector that cannot be read
+    const some = vi.spyOn(files, 'read').mockImplementation(function (
+      this: typeof file,
+      ...[buffer, offset, length, position]: unknown[]
+    ) {
+      const left = badFrom - Number(position);
+      if (left <= 0) return Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }));
+      const most = Math.min(Number(length), left, 300_001);
+      return Reflect.apply(read, this, [buffer, offset, most, position]);
+    });
+    try {
+      await copyInto(source, target, { signal });
+      expect(readFileSync(target).equals(content)).toBe(true);
+      badFrom = (1 << 20) + 5 * KiB;
+      await expect(copyInto(source, target, { signal })).rejects.toThrow('EIO');
+    } finally {
+      some.mockRestore();
+    }
+  });
+
+  it('is no copy of a file that becomes shorter meanwhile', async () => {
+    const source = make('source', Buffer.alloc(4 << 20, 'x'), 4 << 20);
+    const target = make('target', Buffer.alloc(0), 4 << 20);
+    const onProgress = () => truncateSync(source, (3 << 20) - KiB);
+    await expect(copyInto(source, target, { signal, onProgress })).rejects.toThrow(
+      `has ended at ${(3 << 20) - KiB} bytes`,
+    );
   });
 
   it('follows no link', async () => {
