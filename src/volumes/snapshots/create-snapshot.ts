@@ -9,7 +9,7 @@ import { readSnapshotRequest, type WantedSnapshot } from './read-snapshot-reques
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
 import { undoVolume } from '../trash/undo-volume.ts';
 import { backendOf, callError, type VolumeEnvironment } from '../volume-environment.ts';
-import { writeSnapshot } from './write-snapshot.ts';
+import { hasBegun, writeSnapshot } from './write-snapshot.ts';
 
 /** Undoing goes on after the caller went away, but not for ever. */
 const undoTimeoutMs = 60_000;
@@ -137,21 +137,25 @@ function beginCopy(
     keepsQuiet: !source.isLive,
   });
   pool.allocating.set(id, writtenBytes);
+  let current = intent;
   return environment.copies.begin(id, {
     what: `snapshot ${intent.name} of volume ${sourceVolumeId}`,
     totalBytes: writtenBytes,
     run: async (turn) => {
       const { signal } = turn;
+      // it may have waited for its turn: what it holds is of now, and not of when it was asked for
+      current = { ...intent, createdAtMs: environment.clock.nowMs() };
+      pool.snapshotRecords.put(current);
       const onProgress = (copiedBytes: bigint): void => {
         turn.progress(copiedBytes);
         pool.allocating.set(id, copiedBytes < writtenBytes ? writtenBytes - copiedBytes : 0n);
       };
-      await writeSnapshot(environment, plan, intent, { allowsLoose, onProgress }, { signal });
+      await writeSnapshot(environment, plan, current, { allowsLoose, onProgress }, { signal });
       // a thick image's snapshot may share its blocks all the same, where nobody said so; it is looked at soon
       if (plan.record.spec.provisioning === 'thick') pool.records.noteShared(sourceVolumeId, writtenBytes);
     },
     undo: async (failure) => {
-      await undo(environment, pool, intent, failure);
+      await undo(environment, pool, current, failure);
       giveBack();
     },
     ended: () => {
@@ -189,13 +193,15 @@ async function join(
 async function undo(
   environment: VolumeEnvironment,
   pool: Pool,
-  { id, name, spec }: SnapshotRecord,
+  intent: SnapshotRecord,
   failure?: StorageError,
 ): Promise<void> {
+  const { id, name, spec } = intent;
   try {
     const backend = backendOf(environment, spec.backend);
-    // somebody's data without a record of ours: see `writeSnapshot`
-    if (failure?.facts['isForeign'] !== true) {
+    // somebody's data without a record of ours: see `writeSnapshot`; an earlier attempt, without a failure, had begun
+    const isOurs = failure === undefined || hasBegun(intent);
+    if (isOurs && failure?.facts['isForeign'] !== true) {
       await undoVolume(pool.snapshots, { id, spec, backend }, AbortSignal.timeout(undoTimeoutMs));
     }
     pool.snapshotRecords.forget(id);

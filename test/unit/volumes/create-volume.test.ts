@@ -57,6 +57,18 @@ describe('CreateVolume', () => {
     expect(await lab.namesIn('volumes')).toEqual(['pvc-a']);
   });
 
+  test('given up before it began leaves a folder of its name alone, which is somebody else’s', async () => {
+    const { service } = await lab.start();
+    const foreign = join(lab.poolPath(), 'volumes', 'pvc-a');
+    await mkdir(foreign);
+    await writeFile(join(foreign, 'precious'), 'data');
+    const gone = { signal: AbortSignal.abort(new StorageError('cancelled', 'the caller is gone')) };
+    await expectRefused(service.createVolume(createRequest('pvc-a'), gone), 'cancelled');
+    expect(await readFile(join(foreign, 'precious'), 'utf8')).toBe('data');
+    await expectRefused(service.createVolume(createRequest('pvc-a'), callFor()), 'data-loss');
+    expect(await readFile(join(foreign, 'precious'), 'utf8')).toBe('data');
+  });
+
   test('derives an id from a name that cannot be one', async () => {
     const { service } = await lab.start();
     const { volumeId } = await service.createVolume(createRequest('../../etc/Ünïcode'), callFor());

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
@@ -126,7 +127,11 @@ describe('a full copy', () => {
     }
     expect(copies.count()).toBe(2);
     expect((await process.service.listSnapshots(all)).entries).toHaveLength(3);
+    // somebody's, who has put it there meanwhile
+    const foreign = join(lab.poolPath(), 'snapshots', 'snap_s3');
+    await mkdir(foreign);
     await process.service.deleteSnapshot('snap_s3', callFor());
+    expect(existsSync(foreign)).toBe(true);
     expect((await process.service.listSnapshots(all)).entries).toHaveLength(2);
     copies.finish();
     for (const name of ['s1', 's2']) {
@@ -135,6 +140,20 @@ describe('a full copy', () => {
     }
     expect(copies.count()).toBe(2);
     await process.service.deleteVolume({ volumeId: 'pvc-a' }, callFor());
+  });
+
+  test('that has waited for its turn is of the time when that came', async () => {
+    const process = await startWithVolume(lab, folder);
+    const copies = pauseCopies(lab.directory, GiB / 2n);
+    for (const name of ['s1', 's2', 's3']) {
+      await process.service.createSnapshot({ ...request, name }, callFor(1200));
+    }
+    const finishedMs = Date.now();
+    expect((await process.service.getSnapshot('snap_s3')).createdAtMs).toBeLessThan(finishedMs);
+    copies.finish();
+    const made = await process.service.createSnapshot({ ...request, name: 's3' }, callFor());
+    expect(made.isReady).toBe(true);
+    expect(made.createdAtMs).toBeGreaterThanOrEqual(finishedMs);
   });
 
   test('counts in full from the beginning, so that two cannot be promised the same space', async () => {
