@@ -98,7 +98,11 @@ function beginJob(environment: VolumeEnvironment, copy: Copy, pool: Pool, intent
     what: `volume ${wanted.name} of ${describeSource(source.content)}`,
     totalBytes: copy.writtenBytes ?? source.spec.sizeBytes,
     run: async (turn) => {
-      const fill = fillOf(copy, (copiedBytes) => turn.progress(copiedBytes));
+      const fill = fillOf(copy, (copiedBytes) => {
+        turn.progress(copiedBytes);
+        // what is thick was allocated before its first byte was copied, and is missing from what the disk has free since then
+        pool.allocating.delete(wanted.id);
+      });
       await makeVolume(environment, pool, intent, fill, { signal: turn.signal });
     },
     // also where it was cancelled before its turn came

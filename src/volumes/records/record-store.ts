@@ -264,6 +264,6 @@ const volumeKind: RecordKind<VolumeRecord> = {
 };
 
 /** Whether the volume takes its space when it is written; a thick one has it, a directory is not told from its pool. */
-export function isThinImage({ spec }: VolumeRecord): boolean {
+function isThinImage({ spec }: VolumeRecord): boolean {
   return spec.backend === 'loopback' && spec.provisioning === 'thin';
 }

@@ -111,10 +111,12 @@ export function reserveSnapshot(
   pool.snapshotRecords.put(intent);
   const sharedBefore = pool.records.sharedBytes(spec.id);
   if (isInstant) pool.records.noteShared(spec.id, writtenBytes);
+  const notes = pool.records.sharingNotes;
   spaceChanged.tell();
   const giveBack = (): void => {
     pool.snapshotRecords.forget(wanted.id);
-    if (isInstant) pool.records.noteShared(spec.id, sharedBefore);
+    // what was noted since may be of a clone that has the same blocks: then it counts until it is measured
+    if (isInstant && pool.records.sharingNotes === notes) pool.records.noteShared(spec.id, sharedBefore);
     spaceChanged.tell();
   };
   return { intent, giveBack };

@@ -14,7 +14,7 @@ import {
 } from '../../../src/volumes/records/snapshot-record.ts';
 import { UnwrittenSpace } from '../../../src/volumes/space/unwritten-space.ts';
 import { failureOf } from '../../support/failure-of.ts';
-import { callFor, createRequest, diskOf, GiB, VolumeLab } from '../../support/volume-lab.ts';
+import { callFor, createRequest, diskOf, GiB, until, VolumeLab } from '../../support/volume-lab.ts';
 
 const specOf = (name: string, changes: Partial<VolumeSpec> = {}): VolumeSpec => ({
   id: volumeIdOf(name),
@@ -239,6 +239,28 @@ describe('a pool with snapshots', () => {
       reason: 'host-failure',
     });
     expect([pool?.promisedBytes(), pool?.records.unwrittenBytes]).toEqual([4n * GiB, GiB]);
+  });
+
+  test('counts what its source shares with a clone that came meanwhile, though the snapshot fails', async () => {
+    const process = await lab.start();
+    await process.service.createVolume(image('a'), callFor());
+    lab.loopback.written = GiB;
+    const copies: PromiseWithResolvers<void>[] = [];
+    lab.loopback.duringCopy = () => {
+      const copy = Promise.withResolvers<void>();
+      copies.push(copy);
+      return copy.promise;
+    };
+    const contentSource = { kind: 'volume', volumeId: 'a' } as const;
+    const cloning = process.service.createVolume({ ...image('b'), contentSource }, callFor());
+    await until(() => copies.length === 1);
+    const capturing = failureOf(process.service.createSnapshot(snapOf('s'), callFor()));
+    await until(() => copies.length === 2);
+    copies[0]?.resolve();
+    await cloning;
+    copies[1]?.reject(new Error('it broke'));
+    await capturing;
+    expect(process.pools.open()[0]?.records.sharedBytes('a')).toBe(GiB);
   });
 
   test('tells every thin volume in it that it is nearly full', async () => {

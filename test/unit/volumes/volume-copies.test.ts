@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { expectRefused } from '../../support/refusal.ts';
 import { callFor, diskOf, GiB, until, VolumeLab } from '../../support/volume-lab.ts';
 import { copyRequest, create, imageOf, ofVolume, startWithSource } from './lab-copy.ts';
-import { dyingAt, pauseCopies, promised, stage } from './lab-volume.ts';
+import { pauseCopies, promised, stage } from './lab-volume.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {
@@ -46,6 +47,21 @@ describe('a full copy', () => {
     await copying;
     await stage(lab, process);
     expect((await process.service.expandVolume(growth, callFor())).capacityBytes).toBe(2n * GiB);
+  });
+
+  test('that is thick counts as still to be allocated until the first of it is copied, and not twice after that', async () => {
+    const process = await startWithSource(lab);
+    const { finish, begun } = pauseCopies(lab.loopback, GiB / 4n);
+    const request = (name: string) => copyRequest({ name, parameters: { provisioning: 'thick' } });
+    const copying = ['pvc-b', 'pvc-c', 'pvc-d'].map((name) => create(process, request(name)));
+    const allocating = () => [...(process.pools.open()[0]?.allocating.keys() ?? [])];
+    await begun;
+    // two at once; the disk has given those their blocks
+    await until(() => allocating().length === 1);
+    expect(promised(process)).toBe(4n * GiB);
+    finish();
+    await Promise.all(copying);
+    expect(allocating()).toEqual([]);
   });
 
   test('is no source itself until it is done', async () => {
