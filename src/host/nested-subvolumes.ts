@@ -9,7 +9,7 @@ export interface NestedSubvolume {
   readonly relativePath: string;
 }
 
-/** More than anybody's tools make in one volume; looking at each costs a process. */
+/** More than most tools make in one volume; looking at each costs a process, and somebody waits. */
 const maximumNested = 2000;
 
 type Children = ReadonlyMap<bigint, ReadonlySet<bigint>>;
@@ -18,19 +18,21 @@ type Children = ReadonlyMap<bigint, ReadonlySet<bigint>>;
  * The subvolumes inside a subvolume, at any depth, outer ones first. `btrfs subvolume list` prints names as they are, so that a
  * name with a newline can pretend to be another line: what it says is only a hint, and the kernel is asked where each id is.
  *
- * @throws StorageError 'host-failure' where there are too many to look at
+ * @param most unset: as many as can be looked at while somebody waits
+ * @throws StorageError 'host-failure' where there are more
  */
 export async function nestedSubvolumes(
   outer: Directory,
   outerId: bigint,
   signal: AbortSignal,
+  most: number = maximumNested,
 ): Promise<NestedSubvolume[]> {
   const candidates = descendants(await listChildren(outer, signal), outerId);
   if (candidates.length === 0) return [];
-  if (candidates.length > maximumNested) {
+  if (candidates.length > most) {
     throw new StorageError(
       'host-failure',
-      `${outer.realPath} has more than ${maximumNested} subvolumes inside; delete some with btrfs subvolume delete`,
+      `${outer.realPath} has more than ${most} subvolumes inside; delete some with btrfs subvolume delete`,
     );
   }
   const top = await subvolumePathOf(outer, outerId, signal);

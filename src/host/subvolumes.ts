@@ -85,7 +85,9 @@ export async function subvolumePathOf(
     return (await run('btrfs', args, { signal })).stdout;
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof StorageError && /subvol(_|)id/.test(error.message)) return undefined;
+    // what cannot be read is there all the same, and must not be passed over
+    if (error instanceof StorageError && /error -2\b|no such file|not found/i.test(error.message))
+      return undefined;
     throw error;
   }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { asNobody, BtrfsLab, fill } from '../support/btrfs-lab.ts';
 import { MiB } from '../support/disk-lab.ts';
+import { hideCommand } from '../support/hidden-command.ts';
 import { refusal } from '../support/refusal.ts';
 import { whyNoScratchPool } from '../support/scratch-pool.ts';
 
@@ -113,6 +114,42 @@ describe.skipIf(why !== '')(`copies of a btrfs volume${why}`, () => {
     expect(await lab.qgroups()).toEqual([]);
   });
 
+  it('are not made where a subvolume inside cannot be looked at, and take one that goes meanwhile for gone', async () => {
+    await using lab = new BtrfsLab();
+    const volume = await lab.make(sizeBytes);
+    lab.btrfs('subvolume', 'create', join(volume.path, 'inner'));
+    const source = { ...volume, isLive: false };
+    const real = execFileSync('which', ['btrfs'], { encoding: 'utf8' }).trim();
+    const inner = lab.btrfs('inspect-internal', 'rootid', join(volume.path, 'inner')).trim();
+    const looks = 'subvolid-resolve';
+    const failing = `[ "$2 $3" != "${looks} ${inner}" ] || { echo "ERROR: resolving subvolid $3 error -5" >&2; exit 1; }`;
+    const refused = lab.plan(sizeBytes);
+    {
+      using _ = hideCommand('btrfs', `${failing}; exec ${real} "$@"`);
+      const failed = await refusal(lab.backend.capture(source, refused.place, strict, lab.call));
+      expect(failed).toMatchObject({ reason: 'host-failure' });
+      expect(readdirSync(refused.place.path)).toEqual([]);
+    }
+    const going = `[ "$2 $3" != "${looks} ${inner}" ] || { [ ! -e ${volume.path}/inner ] || ${real} subvolume delete -c ${volume.path}/inner > /dev/null; }`;
+    using _ = hideCommand('btrfs', `${going}; exec ${real} "$@"`);
+    const copied = await lab.backend.capture(source, refused.place, strict, lab.call);
+    expect(copied).toEqual({ consistency: 'atomic' });
+  });
+
+  it('stop a writer at their own size in the subvolumes inside, too, which nobody has looked for', async () => {
+    await using lab = new BtrfsLab();
+    const volume = await lab.make(sizeBytes);
+    lab.btrfs('subvolume', 'create', join(volume.path, 'inner'));
+    fill(join(volume.path, 'inner/file'), size / 4);
+    const clone = lab.plan(sizeBytes);
+    const source = { ...volume, isLive: false };
+    await lab.backend.createFrom(source, clone.place, clone.spec, strict, lab.call);
+    const inner = fill(join(clone.path, 'inner/more'), 4 * size);
+    expect(inner.stoppedBy).toBe('EDQUOT');
+    expect(inner.bytes / size).toBeGreaterThan(0.7);
+    expect(inner.bytes / size).toBeLessThanOrEqual(0.76);
+  });
+
   it('are made and deleted by the hundred, each in its time', { timeout: 240_000 }, async () => {
     await using lab = new BtrfsLab();
     const volume = await lab.make(sizeBytes);
@@ -186,6 +223,28 @@ describe.skipIf(why !== '')(`a deleted btrfs volume${why}`, () => {
     expect(readdirSync(volume.place.path)).toEqual([]);
     expect(lab.subvolumes()).toEqual([]);
     expect(await lab.qgroups()).toEqual([]);
+  });
+
+  it('goes with more subvolumes inside than a copy of it would be made with', async () => {
+    await using lab = new BtrfsLab();
+    const volume = await lab.make(sizeBytes);
+    lab.btrfs('subvolume', 'create', join(volume.path, 'inner'));
+    const real = execFileSync('which', ['btrfs'], { encoding: 'utf8' }).trim();
+    const outer = lab.btrfs('inspect-internal', 'rootid', volume.path).trim();
+    // thousands that went right after they were listed
+    const script = `case "$2 $3" in
+      'list -p') seq -f 'ID 9%05.0f gen 9 parent ${outer} top level ${outer} path data/x' 2001 ;;
+      'subvolid-resolve 9'?????) echo "ERROR: resolving subvolid $3 error -2" >&2; exit 1 ;;
+    esac
+    exec ${real} "$@"`;
+    {
+      using _ = hideCommand('btrfs', script);
+      const source = { ...volume, isLive: false };
+      const copying = lab.backend.capture(source, lab.plan(sizeBytes).place, strict, lab.call);
+      expect((await refusal(copying)).message).toMatch(/more than 2000 subvolumes inside/);
+      await lab.backend.discard(volume.place, lab.call.signal);
+    }
+    expect(lab.subvolumes()).toEqual([]);
   });
 
   it('may be gone, or no subvolume at all', async () => {

@@ -31,6 +31,21 @@ describe.skipIf(why !== '')(`the btrfs backend, when things go wrong${why}`, () 
     expect(fill(join(volume.path, 'file'), 2 * size).stoppedBy).toBe('EDQUOT');
   });
 
+  it('holds the size of the record from the stage on, where a power cut took a growth from the quota', async () => {
+    await using lab = new BtrfsLab();
+    const volume = await lab.make(sizeBytes);
+    const id = lab.btrfs('inspect-internal', 'rootid', volume.path).trim();
+    lab.btrfs('qgroup', 'limit', `${size / 2}`, `0/${id}`, lab.disk.path);
+    const path = join(lab.disk.basePath, 'staging');
+    const intent = { path, readonly: false, mountFlags: [] };
+    await lab.backend.stage(volume.place, volume.spec, intent, lab.call);
+    try {
+      expect(fill(join(path, 'file'), 2 * size).bytes / size).toBeGreaterThan(0.97);
+    } finally {
+      await lab.backend.unstage(volume.place, volume.spec, path, lab.call);
+    }
+  });
+
   it('tells when the numbers of the quota are inconsistent, and has them counted again', async () => {
     await using lab = new BtrfsLab();
     const volume = await lab.make(sizeBytes);

@@ -3,14 +3,16 @@ import { whileOpen } from '../../host/while-open.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { UsageEntry } from '../../model/node-driver.ts';
-import type { Consistency, VolumeSpec } from '../../model/volume.ts';
-import {
-  type Backend,
-  type BackendProbe,
-  type CopySource,
-  type CopyWish,
-  type MountIntent,
-  type VolumePlace,
+import type { VolumeSpec } from '../../model/volume.ts';
+import type {
+  Backend,
+  BackendProbe,
+  Copied,
+  CopySource,
+  CopyWish,
+  Grown,
+  MountIntent,
+  VolumePlace,
 } from '../backend.ts';
 import { MountedDirectory } from '../mounted-directory.ts';
 import { refuseBlock } from '../refuse-block.ts';
@@ -72,11 +74,7 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
       : { abnormal: true, message: fault };
   }
 
-  async grow(
-    place: VolumePlace,
-    spec: VolumeSpec,
-    call: CallContext,
-  ): Promise<{ readonly isMountBehind: boolean }> {
+  async grow(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<Grown> {
     await this.#hold(place, spec, call);
     return { isMountBehind: false };
   }
@@ -85,12 +83,7 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
     return true;
   }
 
-  async capture(
-    source: CopySource,
-    target: VolumePlace,
-    wish: CopyWish,
-    call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  async capture(source: CopySource, target: VolumePlace, wish: CopyWish, call: CallContext): Promise<Copied> {
     return {
       consistency: await copySubvolume(source, target, { readonly: true, wish, signal: call.signal }),
     };
@@ -102,7 +95,7 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
     spec: VolumeSpec,
     wish: CopyWish,
     call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  ): Promise<Copied> {
     refuseBlock(spec, 'a subvolume');
     const { signal } = call;
     if (spec.limit === 'enforced') await requireFullCounting(place, spec, signal);
@@ -110,7 +103,7 @@ export class BtrfsBackend extends MountedDirectory implements Backend {
       readonly: false,
       wish,
       signal,
-      finish: (parent, copy) => limitUnfinished(parent, copy, spec, signal),
+      finish: (parent, copy, hasNested) => limitUnfinished(parent, copy, spec, signal, hasNested),
     });
     return { consistency };
   }

@@ -21,7 +21,7 @@ export interface CopyOptions {
   readonly wish: Pick<CopyWish, 'allowsLoose' | 'mayBegin'>;
   readonly signal: AbortSignal;
   /** the last thing before the copy gets its name */
-  readonly finish?: (parent: Directory, copy: Directory) => Promise<void>;
+  readonly finish?: (parent: Directory, copy: Directory, hasNested: boolean) => Promise<void>;
 }
 
 /**
@@ -65,7 +65,7 @@ async function copyInto(
     await requireSame(data, nested, signal);
     const copies = await copyNested(data, nested, copy, signal);
     if (readonly && !isOne) await makeReadonly(copy, copies, signal);
-    await finish?.(parent, copy);
+    await finish?.(parent, copy, !isOne);
   });
 }
 

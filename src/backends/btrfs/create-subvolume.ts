@@ -11,7 +11,7 @@ import type { VolumeSpec } from '../../model/volume.ts';
 import { dataName, type VolumePlace } from '../backend.ts';
 import { rootOwnerOf } from '../root-owner.ts';
 import { discardSubvolume, unfinishedName } from './discard-subvolumes.ts';
-import { fileSystemOf, quotaIsOff } from './hold-limit.ts';
+import { fileSystemOf, holdLimit, quotaIsOff } from './hold-limit.ts';
 import { forgetData } from './volume-data.ts';
 
 /**
@@ -35,18 +35,20 @@ export async function createSubvolume(
   });
 }
 
-/** Sets the limit of a subvolume without nested ones that nobody can reach yet. */
+/** Sets the limit of a subvolume that nobody can reach yet; where others are inside, of all of them together. */
 export async function limitUnfinished(
   parent: Directory,
   made: Directory,
   spec: VolumeSpec,
   signal: AbortSignal,
+  hasNested = false,
 ): Promise<void> {
   if (spec.limit === 'advisory') return;
   const fileSystem = await fileSystemOf({ path: parent.realPath }, signal);
   if (quotaState(fileSystem).mode === 'off') throw quotaIsOff(fileSystem, `the size of volume ${spec.id}`);
   const id = await subvolumeIdOf(made, signal);
-  await limitSubvolume(commandPath(parent), id, spec.sizeBytes, signal);
+  if (hasNested) await holdLimit(fileSystem, { parent, directory: made, id }, spec, signal);
+  else await limitSubvolume(commandPath(parent), id, spec.sizeBytes, signal);
 }
 
 /** Has `build` make the unfinished subvolume, unless there is a finished one, and gives it its name; a failure leaves nothing of it. */

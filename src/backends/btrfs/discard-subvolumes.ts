@@ -52,7 +52,8 @@ async function deleteNested(
   outerId: bigint,
   signal: AbortSignal,
 ): Promise<bigint[]> {
-  const nested = await nestedSubvolumes(outer, outerId, signal);
+  // however many: a repeat has fewer left
+  const nested = await nestedSubvolumes(outer, outerId, signal, Number.POSITIVE_INFINITY);
   const ids = nested.map(({ id }) => id);
   // in a full subvolume the kernel would refuse even to delete
   await liftLimits(parent, [outerId, ...ids], signal);
@@ -62,7 +63,7 @@ async function deleteNested(
     if (!isAbout(error, 'read-only')) throw error;
     // what is read-only keeps what lies in it
     await setSubvolumeReadonly(outer, false, signal);
-    const left = await nestedSubvolumes(outer, outerId, signal);
+    const left = await nestedSubvolumes(outer, outerId, signal, Number.POSITIVE_INFINITY);
     for (const one of left)
       await whileOpen(openNested(outer, one, signal), (inner) => setSubvolumeReadonly(inner, false, signal));
     await deleteInnerFirst(outer, left, signal);

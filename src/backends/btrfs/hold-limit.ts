@@ -7,6 +7,8 @@ import type { VolumeSpec } from '../../model/volume.ts';
 import type { VolumePlace } from '../backend.ts';
 import type { VolumeData } from './volume-data.ts';
 
+type Data = Omit<VolumeData, 'close'>;
+
 /** A volume's subvolume and those that were made inside it, as the quota counts them. */
 export interface Holding {
   readonly usedBytes: bigint;
@@ -29,7 +31,7 @@ const leastLimitBytes = 4096n;
  */
 export async function holdLimit(
   fileSystem: BtrfsFileSystem,
-  data: VolumeData,
+  data: Data,
   spec: Pick<VolumeSpec, 'id' | 'limit' | 'sizeBytes'>,
   signal: AbortSignal,
 ): Promise<Holding> {
@@ -49,35 +51,31 @@ export async function holdLimit(
 }
 
 /**
- * Sets the limit where it is gone, as after quota was off for a while. Where quota is off still the pod gets its data, and the
- * volume's condition tells.
+ * Sets the limit where it is another: gone, as after quota was off for a while, or the one of before a growth, which a power cut takes
+ * from the quota and not from the record. Where quota is off still the pod gets its data, and the volume's condition tells.
  */
 export async function restoreLimit(
   fileSystem: BtrfsFileSystem,
-  data: VolumeData,
+  data: Data,
   spec: VolumeSpec,
   signal: AbortSignal,
 ): Promise<void> {
   if (spec.limit === 'advisory' || quotaState(fileSystem).mode === 'off') return;
-  if (qgroupOf(fileSystem, data.id)?.limitBytes === undefined)
+  if (qgroupOf(fileSystem, data.id)?.limitBytes !== spec.sizeBytes)
     await holdLimit(fileSystem, data, spec, signal);
 }
 
 /** Without a look at what any limit is. */
 export async function countHolding(
   fileSystem: BtrfsFileSystem,
-  data: VolumeData,
+  data: Data,
   signal: AbortSignal,
 ): Promise<Holding> {
   const members = await membersOf(fileSystem, data, signal);
   return { usedBytes: sumOf(members), nestedCount: members.length - 1 };
 }
 
-async function membersOf(
-  fileSystem: BtrfsFileSystem,
-  data: VolumeData,
-  signal: AbortSignal,
-): Promise<Member[]> {
+async function membersOf(fileSystem: BtrfsFileSystem, data: Data, signal: AbortSignal): Promise<Member[]> {
   const nested = await nestedSubvolumes(data.directory, data.id, signal);
   const uncounted: Qgroup = { usedBytes: 0n, limitBytes: undefined };
   return [data, ...nested].map(({ id }) => ({ id, ...(qgroupOf(fileSystem, id) ?? uncounted) }));
@@ -108,7 +106,7 @@ const slackBytes = 1n << 20n;
  */
 export async function heldSize(
   fileSystem: BtrfsFileSystem,
-  data: VolumeData,
+  data: Data,
   { sizeBytes }: Pick<VolumeSpec, 'sizeBytes'>,
 ): Promise<bigint | undefined> {
   if (quotaState(fileSystem).mode === 'off') return undefined;
@@ -139,7 +137,7 @@ const looks = new Map<string, Look>();
 const looksLastMs = 30_000;
 
 /** Whether pods may have made subvolumes inside: one list of the whole file system answers it for all its volumes for a while. */
-export async function mayHold(fileSystem: BtrfsFileSystem, data: VolumeData): Promise<boolean> {
+export async function mayHold(fileSystem: BtrfsFileSystem, data: Data): Promise<boolean> {
   const key = fileSystem.sysPath;
   let look = looks.get(key);
   if (look === undefined || performance.now() - look.atMs > looksLastMs) {
