@@ -58,7 +58,10 @@ export class ContentWrites {
     return this.#metadata(content, { annotations: { ...note, [beingCreated]: null } }, signal);
   }
 
-  /** What the driver says of the snapshot. What stands there already of its handle, time and size stays. */
+  /**
+   * What the driver says of the snapshot. What stands there already of its handle, time and size stays. Time and size are told with
+   * readiness: one that is made anew, since the driver was restarted in the middle, is of another moment.
+   */
   async saveSnapshot(
     content: VolumeSnapshotContent,
     snapshot: DriverSnapshot,
@@ -66,11 +69,11 @@ export class ContentWrites {
   ): Promise<VolumeSnapshotContent> {
     const known = content.status ?? {};
     const createdAtMs = snapshot.createdAtMs > 0 ? snapshot.createdAtMs : this.#clock.nowMs();
-    const told: Status = {
-      snapshotHandle: snapshot.snapshotId,
+    const settled: Status = {
       creationTime: createdAtMs * 1_000_000,
       ...(snapshot.sizeBytes > 0n ? { restoreSize: Number(snapshot.sizeBytes) } : {}),
     };
+    const told: Status = { snapshotHandle: snapshot.snapshotId, ...(snapshot.isReady ? settled : {}) };
     const next = { ...told, ...known, readyToUse: snapshot.isReady };
     const isSame =
       known.readyToUse === next.readyToUse &&

@@ -71,6 +71,25 @@ describe('a content with a source on this node', () => {
     expect(world.events().join()).not.toContain('Warning');
   });
 
+  it('tells time and size when it is ready, since one that is made anew meanwhile has others', async () => {
+    world.driver.nowMs = () => 1_000;
+    world.driver.snapshots.copyingAnswers = 1;
+    world.put();
+    await world.run();
+    expect(world.content()?.status).toEqual({ snapshotHandle: snapshotId, readyToUse: false });
+    world.driver.nowMs = () => 2_000;
+    // the driver's process was killed, and the next one has removed what was half made
+    world.driver.snapshots.byId.clear();
+    world.driver.snapshots.copyingAnswers = 0;
+    await world.pass(1_100);
+    expect(world.content()?.status).toEqual({
+      snapshotHandle: snapshotId,
+      creationTime: 2_000_000_000,
+      restoreSize: 2 ** 30,
+      readyToUse: true,
+    });
+  });
+
   it('says on itself how consistent its snapshot is, where the driver tells', async () => {
     world.driver.snapshots.afterCreate = (made) => ({ ...made, consistency: 'loose' });
     world.put();
