@@ -65,6 +65,16 @@ export interface CopyWish {
   readonly onProgress?: (copiedBytes: bigint) => void;
 }
 
+export interface Copied {
+  /** of what the copy holds: of one moment, or of several */
+  readonly consistency: Consistency;
+}
+
+export interface Grown {
+  /** what is mounted has yet to grow, at `growMounted` or at the next `stage`, which sees to it always */
+  readonly isMountBehind: boolean;
+}
+
 /** How data that lies elsewhere than in its volume's directory is to be destroyed. */
 export interface DestroyWish {
   /** unset: it is removed and not overwritten */
@@ -138,14 +148,9 @@ export interface Backend {
    * Gives the volume the size that `spec` has from now on, which is never less than it had: the image, its devices, the limit. What
    * is mounted grows with it where the kernel lets it. The caller has reserved the space and writes the record after.
    *
-   * @returns whether what is mounted has yet to grow, at `growMounted` or at the next `stage`, which sees to it always
    * @throws StorageError 'out-of-space'; then the size is what it was
    */
-  grow?(
-    place: VolumePlace,
-    spec: VolumeSpec,
-    call: CallContext,
-  ): Promise<{ readonly isMountBehind: boolean }>;
+  grow?(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<Grown>;
   /** Has the file system mounted at a stage's or publish's path take its whole volume. @throws StorageError 'cannot-grow-now' */
   growMounted?(place: VolumePlace, spec: VolumeSpec, volumePath: string, call: CallContext): Promise<void>;
 
@@ -156,12 +161,7 @@ export interface Backend {
    * whole under its name or not there; leftovers are the caller's to remove, by `discard` where the backend has it.
    * @throws StorageError 'not-consistent' | 'out-of-space' | 'host-failure'
    */
-  capture?(
-    source: CopySource,
-    target: VolumePlace,
-    wish: CopyWish,
-    call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }>;
+  capture?(source: CopySource, target: VolumePlace, wish: CopyWish, call: CallContext): Promise<Copied>;
   /**
    * As `create`, with the source's data: a file system is grown to `spec.sizeBytes`, which is never less than the source's, and gets a
    * uuid of its own. What is written to the one is never seen in the other.
@@ -173,7 +173,7 @@ export interface Backend {
     spec: VolumeSpec,
     wish: CopyWish,
     call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }>;
+  ): Promise<Copied>;
   /**
    * The size that the volume has by its data: more than its record says where a growth was cut short, since the data goes first.
    * Quick; undefined: nothing is there.

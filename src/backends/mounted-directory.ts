@@ -1,39 +1,21 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { locate, mountAt, readMounts } from '../host/mountinfo.ts';
-import { canonicalTarget, ensureUnmounted } from '../host/mounts.ts';
+import { canonicalTarget } from '../host/mounts.ts';
 import type { CallContext } from '../model/csi-driver.ts';
 import type { VolumeSpec } from '../model/volume.ts';
 import { dataName, type BackendFeatures, type MountIntent, type VolumePlace } from './backend.ts';
+import { BoundVolume } from './bound-volume.ts';
 import { notStaged } from './not-staged.ts';
 import { bindDirectory, publishDirectory } from './publish-directory.ts';
 import { usersOfDirectory } from './users-of-directory.ts';
 
 /**
- * What is the same of every volume that is a directory `data` of the pool's own file system: it is bind-mounted, so that what is staged
- * and published can be read from mountinfo and nothing has to be remembered.
+ * What is the same of every volume that is a directory `data` of the pool's own file system: what is staged and published of
+ * it can be read from mountinfo.
  */
-export abstract class MountedDirectory {
+export abstract class MountedDirectory extends BoundVolume {
   readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false };
-  protected readonly poolPaths: readonly string[];
-
-  /** @param options.poolPaths no target may lie in one of these */
-  constructor(options: { readonly poolPaths?: readonly string[] } = {}) {
-    this.poolPaths = options.poolPaths ?? [];
-  }
-
-  initialBytes(): bigint {
-    return 0n;
-  }
-
-  async unstage(
-    _place: VolumePlace,
-    _spec: VolumeSpec,
-    stagingPath: string,
-    call: CallContext,
-  ): Promise<void> {
-    await ensureUnmounted(stagingPath, call.signal);
-  }
 
   async publish(
     place: VolumePlace,
@@ -43,24 +25,16 @@ export abstract class MountedDirectory {
     call: CallContext,
   ): Promise<void> {
     if (!(await isStaged(place, stagingPath))) throw notStaged(spec.id, stagingPath);
-    await publishDirectory(stagingPath, target, this.#options(call));
+    await publishDirectory(stagingPath, target, this.bindOptions(call));
   }
 
   async users(place: VolumePlace): Promise<readonly string[]> {
     return usersOfDirectory(place);
   }
 
-  async release(): Promise<void> {
-    // held by mounts only
-  }
-
   /** Mounts `data`, which was seen to be there, at the staging path. */
   protected bind(place: VolumePlace, intent: MountIntent, call: CallContext): Promise<void> {
-    return bindDirectory(join(place.path, dataName), intent, this.#options(call));
-  }
-
-  #options(call: CallContext): Parameters<typeof bindDirectory>[2] {
-    return { fsType: undefined, outside: this.poolPaths, signal: call.signal };
+    return bindDirectory(join(place.path, dataName), intent, this.bindOptions(call));
   }
 }
 

@@ -4,6 +4,7 @@ import type {
   Backend,
   BackendFeatures,
   BackendProbe,
+  Copied,
   CopySource,
   CopyWish,
   MountIntent,
@@ -191,12 +192,7 @@ export class FakeBackend implements Backend {
   };
 
   /** Half of the data under another name, then all of it under its own. */
-  async #copy(
-    source: CopySource,
-    target: VolumePlace,
-    wish: CopyWish,
-    call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  async #copy(source: CopySource, target: VolumePlace, wish: CopyWish, call: CallContext): Promise<Copied> {
     if (this.consistency === 'loose' && source.isLive && !wish.allowsLoose) {
       throw new StorageError('not-consistent', `volume ${source.spec.id} is in use; stop its pod`);
     }

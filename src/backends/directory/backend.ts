@@ -7,13 +7,15 @@ import { createRootDirectory } from '../../host/volume-root.ts';
 import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { UsageEntry } from '../../model/node-driver.ts';
-import type { Consistency, VolumeSpec } from '../../model/volume.ts';
+import type { VolumeSpec } from '../../model/volume.ts';
 import {
   dataName,
   type Backend,
   type BackendProbe,
+  type Copied,
   type CopySource,
   type CopyWish,
+  type Grown,
   type MountIntent,
   type VolumePlace,
 } from '../backend.ts';
@@ -65,11 +67,7 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
   }
 
   /** Without a limit a directory has the pool's size already, and what it is promised is the caller's account. */
-  async grow(
-    place: VolumePlace,
-    spec: VolumeSpec,
-    call: CallContext,
-  ): Promise<{ readonly isMountBehind: boolean }> {
+  async grow(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<Grown> {
     if (spec.limit === 'enforced') await this.#projects.change(place, spec.sizeBytes, call.signal);
     return { isMountBehind: false };
   }
@@ -78,12 +76,7 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
     // nothing is mounted that has a size of its own
   }
 
-  async capture(
-    source: CopySource,
-    target: VolumePlace,
-    wish: CopyWish,
-    call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  async capture(source: CopySource, target: VolumePlace, wish: CopyWish, call: CallContext): Promise<Copied> {
     return copyDirectory(source, target, { wish, signal: call.signal });
   }
 
@@ -93,7 +86,7 @@ export class DirectoryBackend extends MountedDirectory implements Backend {
     spec: VolumeSpec,
     wish: CopyWish,
     call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  ): Promise<Copied> {
     refuseBlock(spec, 'a directory');
     const { signal } = call;
     const prepare = this.#limiting(spec, call);

@@ -5,8 +5,7 @@ import { unlimitedPace } from '../../host/pace.ts';
 import { removeTree } from '../../host/remove-tree.ts';
 import { whileOpen } from '../../host/while-open.ts';
 import { StorageError } from '../../model/errors.ts';
-import type { Consistency } from '../../model/volume.ts';
-import { dataName, type CopySource, type CopyWish, type VolumePlace } from '../backend.ts';
+import { dataName, type Copied, type CopySource, type CopyWish, type VolumePlace } from '../backend.ts';
 
 /** The copy until it is whole and on disk, and the name that `create` gives its unfinished directory. */
 export const unfinishedName = `${dataName}.new`;
@@ -32,7 +31,7 @@ export async function copyDirectory(
   source: CopySource,
   place: VolumePlace,
   options: CopyOptions,
-): Promise<{ readonly consistency: Consistency }> {
+): Promise<Copied> {
   if (source.isLive && !options.wish.allowsLoose) throw notConsistent(source);
   await options.wish.mayBegin;
   return whileOpen(Directory.open(place.path), async (to) => {

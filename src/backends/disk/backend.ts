@@ -20,9 +20,11 @@ import {
   type BackendFeatures,
   type BackendProbe,
   type DestroyWish,
+  type Grown,
   type MountIntent,
   type VolumePlace,
 } from '../backend.ts';
+import { BoundVolume } from '../bound-volume.ts';
 import { fileSystemEntries } from '../file-system-entries.ts';
 import { publishDirectory } from '../publish-directory.ts';
 import { mountPointOf, withDisk } from './open-disk.ts';
@@ -33,22 +35,12 @@ import { isBlank, wipeDisk } from './wipe-disk.ts';
  * A volume is all of a disk that somebody has mounted in the discovery folder of a pool; its directory in the pool has the record only.
  * Such volumes are found and never made. The disk is mounted and unmounted by whoever runs the node, never here.
  */
-export class DiskBackend implements Backend {
+export class DiskBackend extends BoundVolume implements Backend {
   readonly name = 'disk';
   readonly features: BackendFeatures = { fsTypes: [], block: false, thick: false, stagesNothing: true };
-  readonly #poolPaths: readonly string[];
-
-  /** @param options.poolPaths no target may lie in one of these */
-  constructor(options: { readonly poolPaths?: readonly string[] } = {}) {
-    this.#poolPaths = options.poolPaths ?? [];
-  }
 
   async probe(): Promise<BackendProbe> {
     return { usable: false, detail: 'disks are mounted in the discovery folder, never made or copied' };
-  }
-
-  initialBytes(): bigint {
-    return 0n;
   }
 
   /** Of a volume that was emptied for its next claim: the mark says again that what is on the disk is the volume's. */
@@ -68,19 +60,10 @@ export class DiskBackend implements Backend {
    */
   async stage(place: VolumePlace, spec: VolumeSpec, intent: MountIntent, call: CallContext): Promise<void> {
     await withDisk(place, spec, async () => {
-      const options = this.#options(call);
+      const options = this.bindOptions(call);
       checkMountFlags(intent.mountFlags, options.fsType);
       await ensureTargetDirectory(intent.path, options);
     });
-  }
-
-  async unstage(
-    _place: VolumePlace,
-    _spec: VolumeSpec,
-    stagingPath: string,
-    call: CallContext,
-  ): Promise<void> {
-    await ensureUnmounted(stagingPath, call.signal);
   }
 
   async publish(
@@ -91,7 +74,7 @@ export class DiskBackend implements Backend {
     call: CallContext,
   ): Promise<void> {
     await withDisk(place, spec, async (disk) => {
-      await publishDirectory(disk.root.realPath, target, this.#options(call));
+      await publishDirectory(disk.root.realPath, target, this.bindOptions(call));
       // by its path the bind could have found what was mounted over the disk meanwhile
       if (await shows(disk, target.path)) return;
       await ensureUnmounted(target.path, call.signal);
@@ -113,10 +96,6 @@ export class DiskBackend implements Backend {
       if (isReason(error, 'pool-unavailable')) return [];
       throw error;
     }
-  }
-
-  async release(): Promise<void> {
-    // held by mounts only
   }
 
   async requireData(place: VolumePlace, spec: VolumeSpec): Promise<void> {
@@ -162,7 +141,7 @@ export class DiskBackend implements Backend {
   }
 
   /** A disk has the size that it has: it grows by whoever runs the node, and the volume follows. */
-  async grow(place: VolumePlace, spec: VolumeSpec): Promise<{ readonly isMountBehind: boolean }> {
+  async grow(place: VolumePlace, spec: VolumeSpec): Promise<Grown> {
     const { disk, id, sizeBytes } = spec;
     const totalBytes = await withDisk(place, spec, ({ root }) => sizeOfDisk(root));
     if (disk === undefined || sizeBytes <= totalBytes) return { isMountBehind: false };
@@ -171,10 +150,6 @@ export class DiskBackend implements Backend {
       `volume ${id} is the disk at ${mountPointOf(place, disk)}, whose file system has ${formatBytes(totalBytes)}, ` +
         `and ${formatBytes(sizeBytes)} are asked; grow the disk and its file system, and ask again`,
     );
-  }
-
-  #options(call: CallContext): Parameters<typeof publishDirectory>[2] {
-    return { fsType: undefined, outside: this.#poolPaths, signal: call.signal };
   }
 }
 

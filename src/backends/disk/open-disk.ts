@@ -50,7 +50,7 @@ function poolOf({ path }: VolumePlace): string {
 }
 
 /** Pure: why what is mounted is not this disk; undefined: it is. */
-export function whyAnother(disk: DiskPlace, found: Pick<MountedEntry, 'mount' | 'uuid'>): string | undefined {
+function whyAnother(disk: DiskPlace, found: Pick<MountedEntry, 'mount' | 'uuid'>): string | undefined {
   const { fsType } = found.mount;
   if (fsType !== disk.type || found.uuid !== disk.uuid)
     return `${describeMounted(found)} is mounted there, another one`;

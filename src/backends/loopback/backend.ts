@@ -13,13 +13,15 @@ import type { CallContext, VolumeCondition } from '../../model/csi-driver.ts';
 import { isReason, StorageError } from '../../model/errors.ts';
 import type { UsageEntry } from '../../model/node-driver.ts';
 import { fsTypes } from '../../model/class-parameters.ts';
-import type { Consistency, VolumeSpec } from '../../model/volume.ts';
+import type { VolumeSpec } from '../../model/volume.ts';
 import type {
   Backend,
   BackendFeatures,
   BackendProbe,
+  Copied,
   CopySource,
   CopyWish,
+  Grown,
   MountIntent,
   VolumePlace,
 } from '../backend.ts';
@@ -143,11 +145,7 @@ export class LoopbackBackend implements Backend {
     return [{ unit: 'BYTES', total: spec.sizeBytes, available: 0n, used: 0n }];
   }
 
-  async grow(
-    place: VolumePlace,
-    spec: VolumeSpec,
-    call: CallContext,
-  ): Promise<{ readonly isMountBehind: boolean }> {
+  async grow(place: VolumePlace, spec: VolumeSpec, call: CallContext): Promise<Grown> {
     return growVolume(place, spec, call);
   }
 
@@ -165,12 +163,7 @@ export class LoopbackBackend implements Backend {
     return source.spec.provisioning === 'thin' && (await canReflink(source.place.path));
   }
 
-  async capture(
-    source: CopySource,
-    target: VolumePlace,
-    wish: CopyWish,
-    call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  async capture(source: CopySource, target: VolumePlace, wish: CopyWish, call: CallContext): Promise<Copied> {
     return captureImage(source, target, wish, call);
   }
 
@@ -180,7 +173,7 @@ export class LoopbackBackend implements Backend {
     spec: VolumeSpec,
     wish: CopyWish,
     call: CallContext,
-  ): Promise<{ readonly consistency: Consistency }> {
+  ): Promise<Copied> {
     return createImageFrom(source, place, spec, wish, call);
   }
 

@@ -19,7 +19,7 @@ import { canReflink, reflinkFile } from '../../host/reflink.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import type { Consistency, VolumeSpec } from '../../model/volume.ts';
-import type { CopySource, CopyWish, VolumePlace } from '../backend.ts';
+import type { Copied, CopySource, CopyWish, VolumePlace } from '../backend.ts';
 import { fsTypeOf, imagePathOf, unfinishedPathOf, verifyImage } from './create-image.ts';
 import { heldDevices, likelyDevice, mountedElsewhere, type HeldDevice } from './holders.ts';
 
@@ -29,7 +29,7 @@ export async function captureImage(
   target: VolumePlace,
   wish: CopyWish,
   call: CallContext,
-): Promise<{ readonly consistency: Consistency }> {
+): Promise<Copied> {
   const path = imagePathOf(target);
   return inTemporary(path, source.spec.sizeBytes, call.signal, async (temporaryPath) => {
     const finish = () => syncPath(temporaryPath);
@@ -51,7 +51,7 @@ export async function createImageFrom(
   spec: VolumeSpec,
   wish: CopyWish,
   call: CallContext,
-): Promise<{ readonly consistency: Consistency }> {
+): Promise<Copied> {
   const path = imagePathOf(place);
   const { signal } = call;
   const present = await imageSize(path);

@@ -10,7 +10,7 @@ import { readSuperblock } from '../../host/superblock.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { VolumeSpec } from '../../model/volume.ts';
-import type { VolumePlace } from '../backend.ts';
+import type { Grown, VolumePlace } from '../backend.ts';
 import { fsTypeOf, imagePathOf, verifyImage } from './create-image.ts';
 import { heldDevices, type HeldDevice } from './holders.ts';
 
@@ -24,7 +24,7 @@ export async function growVolume(
   place: VolumePlace,
   spec: VolumeSpec,
   { signal }: CallContext,
-): Promise<{ readonly isMountBehind: boolean }> {
+): Promise<Grown> {
   const image = imagePathOf(place);
   await verifyImage(image, await imageSize(image), { ...spec, sizeBytes: 0n });
   await extendImage(image, { sizeBytes: spec.sizeBytes, thick: spec.provisioning === 'thick', signal });
