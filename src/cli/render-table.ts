@@ -1,6 +1,6 @@
 /** Columns as wide as their widest cell, two blanks between them, none at a line's end; an empty cell is a dash. */
 export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows.map((row) => row.map(plain))];
+  const all = [head, ...rows.map((row) => row.map((cell) => plain(cell) || '-'))];
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
   return all
     .map((row) =>
@@ -13,8 +13,7 @@ export function renderTable(head: readonly string[], rows: readonly (readonly st
 }
 
 /** Names and reasons come from disks and from the API: a line stays a line, and no terminal is told anything. */
-function plain(cell: string): string {
+export function plain(text: string): string {
   // eslint-disable-next-line no-control-regex -- they are what is looked for
-  const line = cell.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
-  return line === '' ? '-' : line;
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ').trim();
 }

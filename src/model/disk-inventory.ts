@@ -8,7 +8,16 @@ export interface DoomedEntry {
   readonly sizeBytes: bigint;
   /** why the last attempt failed; unset while none has */
   readonly failure?: string;
+  /** set where the next attempts fail as well until a person has done something */
+  readonly stuck?: Stuck;
 }
+
+/** What a deleted volume waits for, and nobody but a person brings. */
+export type Stuck =
+  /** the mounted disk that is to be emptied: it is not there or cannot be opened; or it failed on the way */
+  | { readonly on: 'unusable disk' | 'failing disk'; readonly mountPoint: string }
+  /** a record that can be read: without it nobody knows which disk is to be emptied */
+  | { readonly on: 'record' };
 
 /** Something in a pool that cannot be served, since its record cannot be read. It is kept. */
 export interface BrokenEntry {
@@ -30,10 +39,38 @@ export interface Stray {
   readonly why: string;
 }
 
+/** What lies in a pool's trash under a name that Loam gives to nothing, or a trash that cannot be read. It is kept. */
+export interface Litter {
+  readonly name: string;
+  readonly poolName: string;
+  /** names the path and what is wrong with it */
+  readonly why: string;
+}
+
+/** What a pool keeps of a disk that was given up while it was away, so that it is offered to nobody if it turns up. */
+export interface ForgottenEntry {
+  readonly volumeId: string;
+  readonly poolName: string;
+  readonly sizeBytes: bigint;
+  /** the claim that its data was of */
+  readonly claim?: { readonly namespace: string; readonly name: string };
+  /** of its file system */
+  readonly type: string;
+  readonly uuid: string;
+  /** where it was mounted */
+  readonly mountPoint: string;
+  /** of the note */
+  readonly path: string;
+  readonly sinceMs: number;
+}
+
 /** What lies on this node's disks and in its mount table besides sound volumes; read only, for people. */
 export interface DiskInventory {
   doomed(): readonly DoomedEntry[];
   broken(): readonly BrokenEntry[];
+  /** Never rejects: a trash that cannot be read is one of them. */
+  litter(): Promise<readonly Litter[]>;
+  forgotten(): readonly ForgottenEntry[];
   /** By volume id: where each is staged or published now. */
   uses(): Promise<ReadonlyMap<string, readonly string[]>>;
   strays(): Promise<readonly Stray[]>;

@@ -1,4 +1,11 @@
-import type { BrokenEntry, DoomedEntry, Stray } from '../model/disk-inventory.ts';
+import type {
+  BrokenEntry,
+  DoomedEntry,
+  ForgottenEntry,
+  Litter,
+  Stray,
+  Stuck,
+} from '../model/disk-inventory.ts';
 import { nounOf } from '../model/snapshot-id.ts';
 import type { ArchivedVolume, HeldVolume } from '../model/volume-ledger.ts';
 import type { Finding } from './report.ts';
@@ -29,7 +36,9 @@ export interface NodeState {
   readonly doomed: readonly DoomedEntry[];
   readonly broken: readonly BrokenEntry[];
   readonly archived: readonly ArchivedVolume[];
+  readonly forgotten: readonly ForgottenEntry[];
   readonly strays: readonly Stray[];
+  readonly litter: readonly Litter[];
 }
 
 /** Everything that is not simply a volume with its PV, the kinds in the order in which they end by themselves or need a person. */
@@ -37,15 +46,19 @@ export function planGc(state: NodeState): readonly Finding[] {
   const ofVolumes = state.volumes.flatMap((volume) => findingOf(volume) ?? []);
   const byKind = (...kinds: readonly Finding['kind'][]): Finding[] =>
     ofVolumes.filter(({ kind }) => kinds.includes(kind));
+  const trash = state.doomed.map(findingOfDoomed);
   return [
     ...byKind('intent'),
-    ...state.doomed.map(findingOfDoomed),
+    ...trash.filter(({ byItself }) => byItself),
+    ...trash.filter(({ byItself }) => !byItself),
     ...byKind('orphan'),
     ...byKind('foreign'),
     ...byKind('recycling'),
     ...state.archived.map(findingOfArchived),
+    ...state.forgotten.map(findingOfForgotten),
     ...state.broken.map(findingOfBroken),
     ...state.strays.map(findingOfStray),
+    ...state.litter.map(findingOfLitter),
     ...byKind('unknown'),
   ];
 }
@@ -84,9 +97,11 @@ function findingOf({ held, judgement }: JudgedVolume): Finding | undefined {
   };
 }
 
-function findingOfDoomed({ id, poolName, sizeBytes, method, sinceMs, failure }: DoomedEntry): Finding {
-  const how = method === 'scrub' ? 'is being scrubbed' : 'is being removed';
-  const since = `deleted ${nounOf(id)} ${how} since ${new Date(sinceMs).toISOString()}`;
+function findingOfDoomed(entry: DoomedEntry): Finding {
+  const { id, poolName, sizeBytes, method, sinceMs, failure, stuck } = entry;
+  const how = method === 'scrub' ? 'scrubbed' : 'removed';
+  const state = stuck === undefined ? 'is being' : 'waits to be';
+  const since = `deleted ${nounOf(id)} ${state} ${how} since ${new Date(sinceMs).toISOString()}`;
   return {
     kind: 'trash',
     id,
@@ -94,12 +109,27 @@ function findingOfDoomed({ id, poolName, sizeBytes, method, sinceMs, failure }: 
     sizeBytes: String(sizeBytes),
     claim: '',
     reason: failure === undefined ? since : `${since}; the last attempt failed: ${failure}`,
-    action:
-      failure === undefined
-        ? 'by itself: goes when its last byte is gone'
-        : 'tried again by itself; mend what the failure names',
-    byItself: true,
+    action: actionOn(entry),
+    byItself: stuck === undefined,
   };
+}
+
+function actionOn({ id, failure, stuck }: DoomedEntry): string {
+  if (stuck !== undefined) return `not by itself: ${wayOut(id, stuck)}`;
+  return failure === undefined
+    ? 'by itself: goes when its last byte is gone'
+    : 'tried again by itself; mend what the failure names';
+}
+
+function wayOut(id: string, stuck: Stuck): string {
+  switch (stuck.on) {
+    case 'unusable disk':
+      return `once its disk is mounted at ${stuck.mountPoint} and in order, it is emptied; if it is gone for good, loam gc --forget ${id} gives it up`;
+    case 'failing disk':
+      return `mend what the failure names; if the disk is broken, umount --lazy ${stuck.mountPoint} on the node, and then loam gc --forget ${id} gives it up`;
+    case 'record':
+      return 'do what the failure says; nobody else knows which disk is meant';
+  }
 }
 
 function findingOfArchived(archived: ArchivedVolume): Finding {
@@ -113,6 +143,34 @@ function findingOfArchived(archived: ArchivedVolume): Finding {
     claim: claimOf(archived),
     reason: `put away by onDelete: archive at ${since}, lies in ${path}`,
     action: `kept; loam adopt ${volumeId} takes it back, loam gc --archive ${id} removes it for good`,
+    byItself: false,
+  };
+}
+
+function findingOfForgotten(entry: ForgottenEntry): Finding {
+  const { volumeId: id, poolName: pool, sizeBytes, type, uuid, mountPoint, path, sinceMs } = entry;
+  const since = new Date(sinceMs).toISOString();
+  return {
+    kind: 'forgotten',
+    id,
+    pool,
+    sizeBytes: String(sizeBytes),
+    claim: claimOf(entry),
+    reason: `its disk, the ${type} ${uuid} of ${mountPoint}, was given up at ${since}`,
+    action: `kept, so that nobody gets that disk; should it turn up, mount it in that folder, and loam adopt <its path> takes it back; if it is destroyed, remove ${path} and restart the node's process`,
+    byItself: false,
+  };
+}
+
+function findingOfLitter({ name, poolName: pool, why }: Litter): Finding {
+  return {
+    kind: 'stray',
+    id: name,
+    pool,
+    sizeBytes: '',
+    claim: '',
+    reason: why,
+    action: 'kept; look at it, and move it away or remove it by hand',
     byItself: false,
   };
 }
@@ -143,6 +201,6 @@ function findingOfStray({ kind, path, volumeId, poolName = '', why }: Stray): Fi
   };
 }
 
-export function claimOf({ claim }: Pick<HeldVolume, 'claim'>): string {
+export function claimOf({ claim }: Pick<ForgottenEntry, 'claim'>): string {
   return claim === undefined ? '' : `${claim.namespace}/${claim.name}`;
 }

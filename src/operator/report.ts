@@ -30,7 +30,7 @@ export interface VolumeReport {
 const findingKinds = [
   /** begun for a claim and never got a PV; the sweep settles it */
   'intent',
-  /** in the trash; its bytes are on their way out */
+  /** in the trash; its bytes are on their way out, or wait for a disk that is away */
   'trash',
   /** its PV is gone and its data was never let go */
   'orphan',
@@ -42,7 +42,9 @@ const findingKinds = [
   'broken',
   /** half-way through being emptied, with no PV to have that finished for */
   'recycling',
-  /** a loop device, mount or note of a volume that no record knows */
+  /** a disk that was given up while it was away; a note keeps it from being offered */
+  'forgotten',
+  /** a loop device, mount or note of a volume that no record knows; or what lies in the trash and Loam has not put there */
   'stray',
   /** whose it is cannot be told now */
   'unknown',
@@ -51,7 +53,7 @@ const findingKinds = [
 /** One thing that is not simply a volume with its PV. */
 export interface Finding {
   readonly kind: (typeof findingKinds)[number];
-  /** of the volume or snapshot */
+  /** of the volume or snapshot; else the name of what lies there */
   readonly id: string;
   readonly pool: string;
   /** '' where it is not known */

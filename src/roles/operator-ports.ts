@@ -57,13 +57,19 @@ export function operatorPorts(parts: OperatorParts): OperatorPorts {
       return { node, volumes: listVolumes(volumes, uses), warnings: warningsOf(parts) };
     },
     plan: async (signal) => {
-      const [volumes, strays] = await Promise.all([judge(parts, signal), inventory.strays()]);
+      const [volumes, strays, litter] = await Promise.all([
+        judge(parts, signal),
+        inventory.strays(),
+        inventory.litter(),
+      ]);
       const findings = planGc({
         volumes,
         doomed: inventory.doomed(),
         broken: inventory.broken(),
         archived: disk.archived(),
+        forgotten: inventory.forgotten(),
         strays,
+        litter,
       });
       return { node, findings, warnings: warningsOf(parts) };
     },
@@ -169,7 +175,14 @@ async function forget(parts: OperatorParts, volumeId: string, signal: AbortSigna
 async function adopt(parts: OperatorParts, request: AdoptionRequest, signal: AbortSignal): Promise<Adoption> {
   const { adoption } = reached(parts, 'nothing is adopted');
   parts.log.info({ request }, 'adopting, as a person asked');
-  return adoption.adopt(request, parts.adoptPath, { signal });
+  try {
+    return await adoption.adopt(request, parts.adoptPath, { signal });
+  } catch (error) {
+    const isDoomed = parts.inventory.doomed().some(({ id }) => id === request.volumeId);
+    if (!isDoomed || !isReason(error, 'volume-not-found')) throw error;
+    const message = `volume ${request.volumeId ?? ''} was deleted and is in the trash, from which nothing comes back; loam gc says what becomes of it`;
+    throw new CsiError('FAILED_PRECONDITION', message);
+  }
 }
 
 /** @throws CsiError UNAVAILABLE with what follows from it */
@@ -223,7 +236,8 @@ function goingAlready({ disk, inventory }: OperatorParts, id: string): Removal |
   const doomed = inventory.doomed().find((each) => each.id === id);
   if (doomed === undefined) return undefined;
   if (doomed.failure === undefined) return removalOf(id, `volume ${id}`, false);
-  const message = `volume ${id} is in the trash already; it goes by itself; the last attempt failed: ${doomed.failure}`;
+  const how = doomed.stuck === undefined ? 'goes by itself' : 'does not go by itself';
+  const message = `volume ${id} is in the trash already; it ${how}; the last attempt failed: ${doomed.failure}`;
   throw new CsiError('FAILED_PRECONDITION', message);
 }
 

@@ -15,6 +15,9 @@ const folderName = '.forgotten';
 
 /** A disk that was a volume of the pool, and that a person has given up while it was away. */
 export interface ForgottenNote {
+  readonly path: string;
+  /** when it was given up */
+  readonly sinceMs: number;
   readonly spec: VolumeSpec;
   readonly disk: DiskPlace;
   /** whose data it has, if it ever comes back */
@@ -31,7 +34,8 @@ export class ForgottenDisks {
   readonly #log: Log;
   /** by the names of their folders */
   readonly #notes = new Map<string, ForgottenNote>();
-  #unreadable: string | undefined;
+  /** by the same names: why */
+  readonly #unreadable = new Map<string, string>();
 
   constructor(root: Directory, clock: Clock, log: Log) {
     this.#root = root;
@@ -48,12 +52,12 @@ export class ForgottenDisks {
     await whileOpen(this.#root.openChild(folderName), async (folder) => {
       for (const name of await folder.names()) {
         try {
-          const note = await whileOpen(folder.openChild(name), readNote);
-          if (note === undefined) await removeRest(folder, name);
-          else this.#notes.set(name, note);
+          const record = await whileOpen(folder.openChild(name), readNote);
+          if (record === undefined) await removeRest(folder, name);
+          else this.#notes.set(name, noteOf(folder, name, record));
         } catch (error) {
           const path = folder.pathOf(name);
-          this.#unreadable = `${path} cannot be read: ${messageOf(error)}`;
+          this.#unreadable.set(name, `${path} cannot be read: ${messageOf(error)}`);
           this.#log.error({ path, error: messageOf(error) }, 'note of a forgotten disk is kept unread');
         }
       }
@@ -71,8 +75,8 @@ export class ForgottenDisks {
     return [...this.#notes.values()];
   }
 
-  /** A note that was there and that nobody can read: any disk may be its. */
-  get unreadable(): string | undefined {
+  /** Notes that were there at the start and that nobody can read, by their folders' names, with why: any disk may be theirs. */
+  get unreadable(): ReadonlyMap<string, string> {
     return this.#unreadable;
   }
 
@@ -82,8 +86,8 @@ export class ForgottenDisks {
    * @throws StorageError 'data-loss' where its record names no disk
    */
   async take(from: Directory, name: string): Promise<void> {
-    const note = await whileOpen(from.openChild(name), readNote);
-    if (note === undefined) {
+    const record = await whileOpen(from.openChild(name), readNote);
+    if (record === undefined) {
       throw new StorageError(
         'data-loss',
         `${from.pathOf(name)} has no record, so that its disk would not be known again; restore it`,
@@ -91,7 +95,8 @@ export class ForgottenDisks {
     }
     await whileOpen(this.#root.ensureChild(folderName, 0o700), async (folder) => {
       await this.#root.sync();
-      const toName = await freeName(folder, note.spec.id, this.#clock.nowMs());
+      const toName = await freeName(folder, record.spec.id, this.#clock.nowMs());
+      const note = noteOf(folder, toName, record);
       try {
         await from.rename(name, folder, toName);
       } catch (error) {
@@ -103,26 +108,39 @@ export class ForgottenDisks {
     });
   }
 
-  /** Forgets that a disk was forgotten: it is a volume again. The record goes first; what is left without one is no note. */
+  /**
+   * Forgets that a disk was forgotten: it is a volume again. The record goes first; what is left without one is no note. One that somebody
+   * has removed by hand meanwhile is cleared already.
+   */
   async clear({ type, uuid }: Pick<DiskPlace, 'type' | 'uuid'>): Promise<void> {
     const same = [...this.#notes].filter(([, { disk }]) => disk.type === type && disk.uuid === uuid);
     if (same.length === 0) return;
-    await whileOpen(this.#root.openChild(folderName), async (folder) => {
-      for (const [name] of same) {
-        await whileOpen(folder.openChild(name), async (directory) => {
-          await removeFile(directory, recordName);
-          await directory.sync();
-        });
-        this.#notes.delete(name);
-        await removeRest(folder, name);
-      }
-    });
-    await removeIfEmpty(this.#root, folderName);
+    if (await this.#root.exists(folderName)) {
+      await whileOpen(this.#root.openChild(folderName), async (folder) => {
+        for (const [name] of same) {
+          if (!(await folder.exists(name))) continue;
+          await whileOpen(folder.openChild(name), async (directory) => {
+            await removeFile(directory, recordName);
+            await directory.sync();
+          });
+          this.#notes.delete(name);
+          await removeRest(folder, name);
+        }
+      });
+      await removeIfEmpty(this.#root, folderName);
+    }
+    for (const [name] of same) this.#notes.delete(name);
   }
 }
 
+type NoteRecord = Pick<ForgottenNote, 'spec' | 'disk' | 'claim'>;
+
+function noteOf(folder: Directory, name: string, record: NoteRecord): ForgottenNote {
+  return { ...record, path: folder.pathOf(name), sinceMs: Number(/\.(\d{1,15})$/.exec(name)?.[1] ?? 0) };
+}
+
 /** Undefined where there is no record. @throws StorageError 'data-loss' */
-async function readNote(directory: Directory): Promise<ForgottenNote | undefined> {
+async function readNote(directory: Directory): Promise<NoteRecord | undefined> {
   const text = await readIfPresent(directory, recordName);
   if (text === undefined) return undefined;
   const path = directory.pathOf(recordName);

@@ -43,7 +43,7 @@ export function whyNotAllKnown(pools: Pick<Pools, 'open' | 'unavailable'>): stri
     trash,
     forgottenDisks: { unreadable },
   } of pools.open()) {
-    if (unreadable !== undefined) return `${unreadable}; mend that record, or restore it`;
+    for (const why of unreadable.values()) return `${why}; mend that record, or restore it`;
     const [broken] = records.allBroken();
     const id = broken?.[0] ?? trash.entries().find(({ isUnreadable }) => isUnreadable)?.id;
     if (id !== undefined)

@@ -1,7 +1,19 @@
+import { discoveryName } from '../../backends/backend.ts';
 import { attachedDevices, isDeleted, type LoopDevice } from '../../host/loop-devices.ts';
 import { locate, readMounts } from '../../host/mountinfo.ts';
 import { identityAt } from '../../host/path-facts.ts';
-import type { BrokenEntry, DiskInventory, DoomedEntry, Stray } from '../../model/disk-inventory.ts';
+import type {
+  BrokenEntry,
+  DiskInventory,
+  DoomedEntry,
+  ForgottenEntry,
+  Litter,
+  Stray,
+} from '../../model/disk-inventory.ts';
+import { messageOf } from '../../model/errors.ts';
+import type { DiskPlace } from '../../model/volume.ts';
+import type { Pool } from '../pools/pool.ts';
+import { whyStuck } from '../trash/why-stuck.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 import { findStrays } from './find-strays.ts';
 
@@ -11,25 +23,10 @@ export function inventoryOf({
   publications,
 }: Pick<VolumeEnvironment, 'pools' | 'publications'>): DiskInventory {
   return {
-    doomed: () =>
-      pools.open().flatMap(({ name: poolName, trash }) =>
-        trash.entries().map(({ id, method, sinceMs, promisedBytes, failure }): DoomedEntry => ({
-          id,
-          poolName,
-          method,
-          sinceMs,
-          sizeBytes: promisedBytes,
-          ...(failure === undefined ? {} : { failure: failure.message }),
-        })),
-      ),
-    broken: () =>
-      pools.open().flatMap(({ name: poolName, records, snapshotRecords }): BrokenEntry[] =>
-        [...records.allBroken(), ...snapshotRecords.allBroken()].map(([id, error]) => ({
-          id,
-          poolName,
-          why: error.message,
-        })),
-      ),
+    doomed: () => pools.open().flatMap(doomedIn),
+    broken: () => pools.open().flatMap(brokenIn),
+    litter: async () => (await Promise.all(pools.open().map(litterIn))).flat(),
+    forgotten: () => pools.open().flatMap(forgottenIn),
     uses: async () => {
       const byVolume = Map.groupBy(await publications.live(), ({ volumeId }) => volumeId);
       return new Map([...byVolume].map(([id, live]) => [id, live.map(({ path }) => path)]));
@@ -47,6 +44,67 @@ export function inventoryOf({
       return findStrays(searched, { devices: await devicesHere(), mounts, publications: live });
     },
   };
+}
+
+function doomedIn(pool: Pool): readonly DoomedEntry[] {
+  return pool.trash.entries().map((entry) => {
+    const { id, method, sinceMs, promisedBytes, failure } = entry;
+    const stuck = whyStuck(entry, (disk) => mountPointIn(pool, disk));
+    return {
+      id,
+      poolName: pool.name,
+      method,
+      sinceMs,
+      sizeBytes: promisedBytes,
+      ...(failure === undefined ? {} : { failure: failure.message }),
+      ...(stuck === undefined ? {} : { stuck }),
+    };
+  });
+}
+
+function brokenIn({
+  name: poolName,
+  records,
+  snapshotRecords,
+  forgottenDisks,
+}: Pool): readonly BrokenEntry[] {
+  const entries = [...records.allBroken(), ...snapshotRecords.allBroken()].map(([id, { message }]) => ({
+    id,
+    poolName,
+    why: message,
+  }));
+  const notes = [...forgottenDisks.unreadable].map(([id, why]) => ({ id, poolName, why }));
+  return [...entries, ...notes];
+}
+
+async function litterIn({ name: poolName, root, trash }: Pool): Promise<readonly Litter[]> {
+  const path = `${root.realPath}/trash`;
+  try {
+    const names = await trash.unknownNames();
+    return names
+      .toSorted()
+      .map((name) => ({ name, poolName, why: `Loam did not put ${path}/${name} there` }));
+  } catch (error) {
+    return [{ name: 'trash', poolName, why: `${path} cannot be read: ${messageOf(error)}` }];
+  }
+}
+
+function forgottenIn(pool: Pool): readonly ForgottenEntry[] {
+  return pool.forgottenDisks.all().map(({ spec, disk, claim, path, sinceMs }) => ({
+    volumeId: spec.id,
+    poolName: pool.name,
+    sizeBytes: spec.sizeBytes,
+    ...(claim === undefined ? {} : { claim }),
+    type: disk.type,
+    uuid: disk.uuid,
+    mountPoint: mountPointIn(pool, disk),
+    path,
+    sinceMs,
+  }));
+}
+
+function mountPointIn({ root }: Pool, { entry }: DiskPlace): string {
+  return `${root.realPath}/${discoveryName}/${entry}`;
 }
 
 /** Nodes that are containers of one machine (kind) share its loop devices, and have their pools at the same path. */

@@ -180,6 +180,13 @@ export class Trash {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Names of what lies here and was not put here by a deletion; read now, since nothing tells of it. It is never touched. */
+  async unknownNames(): Promise<readonly string[]> {
+    this.#signal.throwIfAborted();
+    const trash = await this.#open();
+    return (await trash.names()).filter((name) => parseEntryName(name) === undefined);
+  }
+
   /** What those that still lie here count for. */
   usedBytes(): bigint {
     return this.entries().reduce((sum, entry) => sum + entry.promisedBytes, 0n);

@@ -68,6 +68,13 @@ describe('the plan', () => {
     );
   });
 
+  it('tells a terminal nothing that a name on a disk says', () => {
+    const stray: Finding = { ...finding, kind: 'stray', id: 'a\u001b[2Jb', reason: 'c\nd\u001b[31m' };
+    const text = renderPlan({ node: 'node-a', findings: [stray], warnings: [] });
+    expect(text).not.toContain('\u001b');
+    expect(text).toContain('a [2Jb: c d [31m\n  loam adopt');
+  });
+
   it('of nothing says so, and how far that goes', () => {
     expect(renderPlan({ node: 'node-a', findings: [], warnings: [] })).toBe('node node-a: nothing to do');
     expect(renderPlan({ node: 'node-a', findings: [], warnings: ['pool slow is not open'] })).toBe(

@@ -1,9 +1,19 @@
 import { describe, expect, it } from 'vitest';
+import type { Stuck } from '../../../src/model/disk-inventory.ts';
 import { listVolumes } from '../../../src/operator/list-volumes.ts';
 import { planGc, type Judgement, type NodeState } from '../../../src/operator/plan-gc.ts';
 import { aHeldVolume, anArchivedVolume } from '../../support/held-volumes.ts';
 
-const nothing: NodeState = { volumes: [], doomed: [], broken: [], archived: [], strays: [] };
+const nothing: NodeState = {
+  volumes: [],
+  doomed: [],
+  broken: [],
+  archived: [],
+  forgotten: [],
+  strays: [],
+  litter: [],
+};
+const sinceMs = Date.UTC(2026, 0, 1);
 const owned: Judgement = {
   kind: 'owned',
   persistentVolume: 'pv-1',
@@ -64,9 +74,8 @@ describe('the plan', () => {
   });
 
   it('names what goes by itself, what is kept and what is in the way', () => {
-    const sinceMs = Date.UTC(2026, 0, 1);
     const plan = planGc({
-      volumes: [],
+      ...nothing,
       doomed: [
         { id: 'v-1', poolName: 'fast', method: 'scrub', sinceMs, sizeBytes: 7n },
         {
@@ -105,6 +114,66 @@ describe('the plan', () => {
     );
     expect(texts[3]).toContain('/p/v-3/volume.json is no JSON; kept');
     expect(texts[4]).toBe('loop device /dev/loop7; losetup --detach /dev/loop7');
+  });
+
+  it.each<[string, Stuck, RegExp]>([
+    [
+      'whose mounted disk is away',
+      { on: 'unusable disk', mountPoint: '/p/discovery/sdb' },
+      /once its disk is mounted at \/p\/discovery\/sdb and in order.*loam gc --forget sdb-1 gives it up/,
+    ],
+    [
+      'whose mounted disk fails',
+      { on: 'failing disk', mountPoint: '/p/discovery/sdb' },
+      /umount --lazy \/p\/discovery\/sdb.*loam gc --forget sdb-1 gives it up/,
+    ],
+    ['of a disk that nobody knows any more', { on: 'record' }, /do what the failure says/],
+  ])('leaves to a person what is in the trash and %s, after what goes by itself', (_, stuck, action) => {
+    const entry = { id: 'sdb-1', poolName: 'fast', method: 'delete', sinceMs, sizeBytes: 0n } as const;
+    const doomed = [
+      { ...entry, failure: 'the disk is away', stuck },
+      { ...entry, id: 'v-1' },
+    ];
+    const plan = planGc({ ...nothing, doomed });
+    expect(plan.map(({ id, byItself }) => `${id} ${byItself}`)).toEqual(['v-1 true', 'sdb-1 false']);
+    expect(plan[1]?.reason).toBe(
+      'deleted volume waits to be removed since 2026-01-01T00:00:00.000Z; the last attempt failed: the disk is away',
+    );
+    expect(plan[1]?.action).toMatch(/^not by itself: /);
+    expect(plan[1]?.action).toMatch(action);
+  });
+
+  it('names what lies in the trash and nobody knows, and disks that were given up', () => {
+    const plan = planGc({
+      ...nothing,
+      litter: [{ name: 'copy of pvc-1', poolName: 'fast', why: '/p/trash/copy of pvc-1' }],
+      forgotten: [
+        {
+          volumeId: 'sdb-1',
+          poolName: 'fast',
+          sizeBytes: 7n,
+          claim: { namespace: 'shop', name: 'data' },
+          type: 'ext4',
+          uuid: 'u-1',
+          mountPoint: '/p/discovery/sdb',
+          path: '/p/.forgotten/sdb-1.7',
+          sinceMs,
+        },
+      ],
+    });
+    expect(plan).toMatchObject([
+      {
+        kind: 'forgotten',
+        id: 'sdb-1',
+        claim: 'shop/data',
+        reason: 'its disk, the ext4 u-1 of /p/discovery/sdb, was given up at 2026-01-01T00:00:00.000Z',
+        action: expect.stringMatching(
+          /loam adopt <its path> takes it back.*remove \/p\/\.forgotten\/sdb-1\.7 and restart/,
+        ) as unknown,
+        byItself: false,
+      },
+      { kind: 'stray', id: 'copy of pvc-1', reason: '/p/trash/copy of pvc-1', byItself: false },
+    ]);
   });
 });
 

@@ -39,7 +39,7 @@ function ports(options: {
         return { volumeId, type: 'ext4', uuid: 'u-1', entry: 'sdb' };
       },
     },
-    inventory: { doomed: none, broken: none, uses: none, strays: none },
+    inventory: { doomed: none, broken: none, litter: none, forgotten: none, uses: none, strays: none },
     unowned: () => options.api ?? ({ orphans, adoption: undefined } as unknown as Unowned), // as above
     adoptPath: none,
     clock: systemClock,

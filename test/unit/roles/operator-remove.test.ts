@@ -30,8 +30,15 @@ function ports(doomed: readonly DoomedEntry[]) {
       removeArchived: refuse,
       forgetDisk: none,
     },
-    inventory: { doomed: () => doomed, broken: () => [], uses: none, strays: none },
-    unowned: () => ({ orphans, adoption: undefined }) as unknown as Unowned, // as above
+    inventory: {
+      doomed: () => doomed,
+      broken: () => [],
+      litter: none,
+      forgotten: none,
+      uses: none,
+      strays: none,
+    },
+    unowned: () => ({ orphans, adoption: { adopt: refuse } }) as unknown as Unowned, // as above
     adoptPath: none,
     clock: systemClock,
     log: silentLog,
@@ -56,8 +63,32 @@ describe.each(['remove', 'removeArchived'] as const)('a %s whose answer was lost
     });
   });
 
+  it('says that they do not go by themselves where the disk is away', async () => {
+    const stuck = { on: 'unusable disk', mountPoint: '/p/discovery/sdb' } as const;
+    const failing = { ...entry, failure: 'not mounted; loam gc --forget pvc-1 gives it up', stuck };
+    await expect(ports([failing])[verb]('pvc-1', signal)).rejects.toMatchObject({
+      code: 'FAILED_PRECONDITION',
+      message: expect.stringMatching(/does not go by itself.*--forget pvc-1/) as unknown,
+    });
+  });
+
   it('says that there is no such thing once they are gone', async () => {
     await expect(ports([])[verb]('pvc-1', signal)).rejects.toBe(gone);
     await expect(ports([{ ...entry, id: 'pvc-2' }])[verb]('pvc-1', signal)).rejects.toBe(gone);
+  });
+});
+
+describe('the adoption of a volume that is nowhere', () => {
+  const request = { volumeId: 'pvc-1', policy: 'Retain', apply: false } as const;
+
+  it('says that it was deleted, while its bytes are going', async () => {
+    await expect(ports([entry]).adopt(request, signal)).rejects.toMatchObject({
+      code: 'FAILED_PRECONDITION',
+      message: expect.stringContaining('pvc-1 was deleted and is in the trash') as unknown,
+    });
+  });
+
+  it('says that it is nowhere once they are gone', async () => {
+    await expect(ports([]).adopt(request, signal)).rejects.toBe(gone);
   });
 });
