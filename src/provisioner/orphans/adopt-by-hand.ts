@@ -8,11 +8,13 @@ import { CsiError } from '../../model/status-code.ts';
 import { poolUuidKey } from '../../model/volume.ts';
 import type { AdoptedVolume, VolumeLedger } from '../../model/volume-ledger.ts';
 import { classNameOf } from '../../claims/claim-facts.ts';
+import { readTombstone, tombstoneName } from '../../claims/tombstone.ts';
 import { standsFor, type OwnSide } from '../../claims/volume-facts.ts';
 import { whyUnfit } from '../../claims/why-unfit.ts';
 import { buildAdoptedVolume } from '../adoption/build-adopted-volume.ts';
 import type { Watches } from '../watches.ts';
 import type { Orphans } from './orphans.ts';
+import { whyGoing } from './why-going.ts';
 
 /** What a person asks for. Exactly one of path and volumeId. */
 export interface HandAdoptionRequest {
@@ -31,10 +33,12 @@ export interface HandAdoptionRequest {
 export interface HandAdoptionOptions {
   readonly api: KubeApi;
   readonly watches: Pick<Watches, 'classes' | 'putVolume'>;
-  readonly ledger: Pick<VolumeLedger, 'adopt'>;
+  readonly ledger: Pick<VolumeLedger, 'adopt' | 'heldOf'>;
   readonly orphans: Orphans;
   readonly own: OwnSide;
   readonly clusterUid: string | undefined;
+  /** where the controller notes what it let go while this node was not there; undefined: nobody does */
+  readonly tombstoneNamespace: string | undefined;
 }
 
 /** Makes a volume of what lies at a path of a pool; the disk's side of it, which this room does not know. */
@@ -87,6 +91,7 @@ export class HandAdoption {
       const standing = await this.#standing(id, call.signal);
       if (standing !== undefined) return this.#answerStanding(id, standing, request);
       await this.#assertClaimFree(request, call.signal);
+      if (!request.apply) await this.#assertNotLetGo(id, call.signal);
       const className = wantedClass?.metadata.name;
       const named = className === undefined ? {} : { className };
       const volume = await this.#options.ledger.adopt(id, { ...owner, ...named }, call);
@@ -95,14 +100,12 @@ export class HandAdoption {
       const unfit = claim === undefined ? undefined : whyUnfit(manifest, claim);
       if (unfit !== undefined)
         throw refused(`claim ${keyOf(request)} ${unfit}; it could not get volume ${id}`);
-      return request.apply
-        ? this.#create(id, manifest, request, call.signal)
-        : {
-            volumeId: id,
-            manifest,
-            isCreated: false,
-            message: `PersistentVolume ${manifest.metadata.name} is to be created; volume ${id} stays an orphan until it is`,
-          };
+      if (request.apply) return this.#create(id, manifest, request, call.signal);
+      const { name } = manifest.metadata;
+      const there = await lookUp(this.#options.api, 'PersistentVolume', { name }, call.signal);
+      if (there !== undefined) this.#assertSame(id, manifest, there);
+      const message = `PersistentVolume ${name} is to be created; volume ${id} stays an orphan until it is`;
+      return { volumeId: id, manifest, isCreated: false, message };
     });
   }
 
@@ -147,6 +150,8 @@ export class HandAdoption {
 
   #answerStanding(volumeId: string, manifest: PersistentVolume, { claim }: HandAdoptionRequest) {
     const { name } = manifest.metadata;
+    const going = whyGoing(manifest);
+    if (going !== undefined) throw refused(`volume ${volumeId} is no orphan: ${going}`);
     const ref = manifest.spec.claimRef ?? undefined;
     const isSame = claim === undefined || (ref?.namespace === claim.namespace && ref.name === claim.name);
     if (!isSame)
@@ -167,7 +172,7 @@ export class HandAdoption {
     request: HandAdoptionRequest,
     signal: AbortSignal,
   ) {
-    const { api, watches, own } = this.#options;
+    const { api, watches } = this.#options;
     const { name } = manifest.metadata;
     let created: PersistentVolume;
     try {
@@ -176,11 +181,7 @@ export class HandAdoption {
     } catch (error) {
       if (!isAlreadyExists(error)) throw error;
       created = await api.get('PersistentVolume', { name }, signal);
-      const poolUuid = manifest.spec.csi?.volumeAttributes?.[poolUuidKey];
-      if (!standsFor(created, { volumeId, poolUuid }, own.driverName))
-        throw refused(
-          `PersistentVolume ${name} exists and stands for something else; remove or rename it, then repeat`,
-        );
+      this.#assertSame(volumeId, manifest, created);
     }
     const whose = request.claim === undefined ? 'any claim that fits it' : `claim ${keyOf(request)}`;
     return {
@@ -189,6 +190,34 @@ export class HandAdoption {
       isCreated: true,
       message: `created PersistentVolume ${name} for volume ${volumeId}, reserved for ${whose}`,
     };
+  }
+
+  /** That what has the manifest's name already is the PV of this volume. */
+  #assertSame(volumeId: string, { metadata, spec }: PersistentVolume, there: PersistentVolume): void {
+    const poolUuid = spec.csi?.volumeAttributes?.[poolUuidKey];
+    if (!standsFor(there, { volumeId, poolUuid }, this.#options.own.driverName))
+      throw refused(
+        `PersistentVolume ${metadata.name} exists and stands for something else; remove or rename it, then repeat`,
+      );
+  }
+
+  /**
+   * A PV keeps what a tombstone would have destroyed; a manifest that somebody has yet to apply does not. One in an archive is let go
+   * already, whatever a tombstone says.
+   */
+  async #assertNotLetGo(volumeId: string, signal: AbortSignal): Promise<void> {
+    const { api, ledger, own, tombstoneNamespace: namespace } = this.#options;
+    if (namespace === undefined) return;
+    for (const { poolUuid } of ledger.heldOf(volumeId)) {
+      const name = tombstoneName({ driverName: own.driverName, volumeId, poolUuid });
+      const object = await lookUp(api, 'ConfigMap', { namespace, name }, signal);
+      const stone = object === undefined ? undefined : readTombstone(object);
+      if (stone?.mayErase === true)
+        throw refused(
+          `volume ${volumeId} was let go while this node was away (${stone.why}) and is about to be destroyed; ` +
+            `--apply gives it a PersistentVolume at once, which keeps it, or first take the tombstone away (kubectl -n ${namespace} delete configmap ${name})`,
+        );
+    }
   }
 
   /** The claim as it is now, where it exists; one that has a volume gets no other. */

@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { buildTombstone, type Tombstone } from '../../../src/claims/tombstone.ts';
 import type { AdoptedVolume, HeldVolume } from '../../../src/model/volume-ledger.ts';
 import { adoptedName } from '../../../src/provisioner/adoption/build-adopted-volume.ts';
 import { HandAdoption, type HandAdoptionRequest } from '../../../src/provisioner/orphans/adopt-by-hand.ts';
+import { decideTombstone } from '../../../src/provisioner/tombstones/decide-tombstone.ts';
 import { Orphans } from '../../../src/provisioner/orphans/orphans.ts';
 import { FakeKubeApi } from '../../support/fake-kube-api.ts';
 import { aClaim, aPersistentVolume, aStorageClass } from '../../support/kube-objects.ts';
@@ -16,6 +18,19 @@ const own = {
   ownDriver: true,
 };
 const claim = { namespace: 'shop', name: 'data' };
+const stone: Tombstone = {
+  driverName: 'loam.dev',
+  volumeId: 'pvc-uid-1',
+  poolUuid: 'pool-1',
+  topologyValue: 'node-a',
+  volumeName: 'pvc-uid-1',
+  volumeUid: 'pv-uid-1',
+  claim: { ...claim, uid: 'uid-1' },
+  letGoAt: '2026-01-01T00:00:00Z',
+  why: 'its node was lost',
+  mayErase: true,
+  recreation: 'none',
+};
 
 describe('adopting by hand', () => {
   let api: FakeKubeApi;
@@ -50,7 +65,8 @@ describe('adopting by hand', () => {
     const orphans = new Orphans({ api, ledger, watches: { volumesOfHandle: () => [] }, ...options });
     const classes = () => api.all('StorageClass').values();
     const watches = { classes, putVolume: () => {} };
-    const adoption = new HandAdoption({ api, ledger, orphans, own, clusterUid: 'cluster-1', watches });
+    const cluster = { clusterUid: 'cluster-1', tombstoneNamespace: 'loam-system' };
+    const adoption = new HandAdoption({ api, ledger, orphans, own, watches, ...cluster });
     const wish = {
       ...(request.path === undefined ? { volumeId: 'pvc-uid-1' } : {}),
       policy: 'Retain',
@@ -89,6 +105,40 @@ describe('adopting by hand', () => {
   it('only shows it where it is not to be applied', async () => {
     expect((await adopt({ apply: false })).isCreated).toBe(false);
     expect(volumes()).toEqual([]);
+  });
+
+  describe('of a volume that was let go while this node was away', () => {
+    const letGo = (changes: Partial<Tombstone> = {}) =>
+      api.put('ConfigMap', buildTombstone({ ...stone, ...changes }, 'loam-system'));
+
+    it('prints no manifest, since the data would be gone when it is applied, and leaves the record as it is', async () => {
+      letGo();
+      await expect(adopt({ apply: false })).rejects.toMatchObject({
+        code: 'FAILED_PRECONDITION',
+        message: expect.stringMatching(
+          /was let go .*its node was lost.*--apply .*kubectl -n loam-system delete configmap loam-tombstone-/,
+        ) as unknown,
+      });
+      expect(adopted).toEqual([]);
+    });
+
+    it('makes the PV at once where it may, and that keeps the data', async () => {
+      letGo();
+      expect((await adopt()).isCreated).toBe(true);
+      const node = { ...own, clusterUid: 'cluster-1', openPools: new Set(['pool-1']), held: held[0] };
+      const kept = { ...node, stone, volumes: api.all('PersistentVolume'), claim: undefined };
+      expect(decideTombstone(kept).kind).toBe('drop');
+      expect(decideTombstone({ ...kept, volumes: [] }).kind).toBe('erase');
+    });
+
+    it.each<[string, Partial<Tombstone>]>([
+      ['that keeps the data', { mayErase: false }],
+      ['of another pool', { poolUuid: 'pool-2' }],
+      ['of another driver', { driverName: 'other.dev' }],
+    ])('does not mind a tombstone %s', async (_, changes) => {
+      letGo(changes);
+      expect((await adopt({ apply: false })).isCreated).toBe(false);
+    });
   });
 
   it('takes the class that is named, else the claim’s, else the volume’s own', async () => {
@@ -202,13 +252,60 @@ describe('adopting by hand', () => {
       {},
       /stands for something else/,
     ],
-  ])('refuses %s', async (_, prepare, request, message) => {
+    [
+      'a volume whose claim is gone',
+      () => void api.put('PersistentVolume', aPersistentVolume({ status: { phase: 'Released' } })),
+      {},
+      /pvc-uid-1 stands for it and is Released; loam undelete pvc-uid-1/,
+    ],
+    [
+      'a volume that goes with its claim',
+      () =>
+        void api.put(
+          'PersistentVolume',
+          aPersistentVolume({ metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } }),
+        ),
+      {},
+      /goes with its claim shop\/data; .*Retain/,
+    ],
+    [
+      'a volume whose PV is about to go',
+      () =>
+        void api.put(
+          'PersistentVolume',
+          aPersistentVolume({
+            metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' },
+            status: { phase: 'Available' },
+          }),
+        ),
+      {},
+      /is being deleted; repeat when it is gone/,
+    ],
+    [
+      'a volume that could not be deleted',
+      () => void api.put('PersistentVolume', aPersistentVolume({ status: { phase: 'Failed' } })),
+      {},
+      /is Failed; give it the policy Retain .*delete the PersistentVolume .*then repeat/,
+    ],
+    [
+      'a volume whose data is being destroyed',
+      () =>
+        void api.put(
+          'PersistentVolume',
+          aPersistentVolume({ metadata: { annotations: { 'loam.dev/reclaiming': 'uid-1' } } }),
+        ),
+      {},
+      /is being destroyed/,
+    ],
+  ])('refuses %s, also where it would only show the PV', async (_, prepare, request, message) => {
     prepare();
     const before = volumes();
-    await expect(adopt(request)).rejects.toMatchObject({
-      code: 'FAILED_PRECONDITION',
-      message: expect.stringMatching(message) as unknown,
-    });
+    for (const apply of [false, true]) {
+      await expect(adopt({ ...request, apply })).rejects.toMatchObject({
+        code: 'FAILED_PRECONDITION',
+        message: expect.stringMatching(message) as unknown,
+      });
+    }
     expect(volumes()).toEqual(before);
   });
 });
