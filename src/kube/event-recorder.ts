@@ -69,8 +69,10 @@ export class EventRecorder implements EventSink {
     involved: { readonly kind: KindName; readonly object: KubeObject },
     type: 'Normal' | 'Warning',
     reason: string,
-    message: string,
+    text: string,
   ): void {
+    // what reads the same is the same, and no key is longer than what is told
+    const message = toldText(text);
     const nowMs = this.#options.clock.nowMs();
     const { uid = '', name, namespace = '' } = involved.object.metadata;
     const key = JSON.stringify([involved.kind, namespace, name, uid, type, reason, message]);
@@ -111,7 +113,7 @@ export class EventRecorder implements EventSink {
     const at = new Date(nowMs).toISOString();
     return {
       // what is cluster-wide has its Events in default, where kubectl describe looks for them
-      metadata: { name: `${name.slice(0, 230)}.${hash}`, namespace: namespace ?? 'default' },
+      metadata: { name: `${startOfName(name)}.${hash}`, namespace: namespace ?? 'default' },
       involvedObject: {
         apiVersion: apiVersionOf(kind),
         kind,
@@ -122,7 +124,7 @@ export class EventRecorder implements EventSink {
       },
       type,
       reason,
-      message: toldText(message),
+      message,
       source: { component, host },
       reportingComponent: component,
       reportingInstance: host,
@@ -226,6 +228,11 @@ export class EventRecorder implements EventSink {
     const facts = { reason: event.reason, object: event.involvedObject.name, why, dropped: this.#dropped };
     this.#options.log.warn(facts, 'events are being dropped');
   }
+}
+
+/** So much of an object's name that with a dot and 16 digits it is one still: no part of a name ends in a dash, or is empty. */
+function startOfName(name: string): string {
+  return name.slice(0, 230).replace(/[-.]+$/, '');
 }
 
 /** Answers that another try would get too. */

@@ -2,6 +2,7 @@ import type { EventReason } from '../claims/event-reasons.ts';
 import type { EventSink } from '../kube/event-recorder.ts';
 import type { KindName } from '../kube/kinds.ts';
 import type { KubeObject } from '../kube/objects.ts';
+import { toldText } from '../model/told-text.ts';
 import { uidOf } from '../claims/claim-facts.ts';
 
 /** Tells people about outcomes, once per object and change of the text: attempts repeat, news does not. */
@@ -31,8 +32,10 @@ export class OutcomeEvents {
     involved: { kind: KindName; object: KubeObject },
     type: 'Normal' | 'Warning',
     reason: EventReason,
-    message: string,
+    text: string,
   ): void {
+    // what differs in nothing that is told is no news
+    const message = toldText(text);
     const uid = uidOf(involved.object);
     const said = this.#said.get(uid) ?? new Map<string, string>();
     if (said.get(reason) === message) return;

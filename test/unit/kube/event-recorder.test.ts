@@ -98,10 +98,31 @@ describe('an event', () => {
     expect(recorder.dropped).toBe(0);
   });
 
-  it('is cut where it is too long', async () => {
-    say('Warning', 'ProvisioningFailed', 'x'.repeat(5_000));
+  it('is cut where it is too long, and counted where it reads the same then', async () => {
+    for (const each of ['x', 'y'])
+      say('Warning', 'ProvisioningFailed', `${'語'.repeat(2_000)}${each}${'語'.repeat(2_000)}`);
     await recorder.flush(signal);
-    expect([...server.events.values()][0]?.message).toHaveLength(1_024);
+    expect([...server.events.values()]).toMatchObject([{ count: 2 }]);
+    const [event] = server.events.values();
+    expect(Buffer.byteLength(event?.message ?? '')).toBeLessThanOrEqual(1_024);
+  });
+
+  it('has a name that is one, wherever that of its object is cut', async () => {
+    const dnsName = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+    for (const between of ['.', '-', '--'])
+      for (const at of [227, 228, 229, 230]) {
+        const name = `${'n'.repeat(at)}${between}`.padEnd(253, 'z');
+        expect(name).toMatch(dnsName);
+        const object = { metadata: { ...claim.metadata, name } };
+        recorder.record({ kind: 'PersistentVolumeClaim', object }, 'Normal', 'Provisioning', 'at work');
+      }
+    await recorder.flush(signal);
+    const names = [...server.events.keys()];
+    expect(names).toHaveLength(12);
+    for (const name of names) {
+      expect(name.length).toBeLessThanOrEqual(253);
+      expect(name).toMatch(dnsName);
+    }
   });
 });
 

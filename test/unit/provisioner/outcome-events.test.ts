@@ -25,6 +25,20 @@ describe('OutcomeEvents', () => {
     ]);
   });
 
+  it('takes texts for the same that differ only where they are too long to be told', () => {
+    const { told, events } = setUp();
+    const name = 'n'.repeat(2_000);
+    for (const attempt of [1, 2, 3])
+      events.warning(
+        'PersistentVolumeClaim',
+        aClaim(),
+        'ProvisioningFailed',
+        `${name}${attempt}${name}; ask for less`,
+      );
+    expect(told).toHaveLength(1);
+    expect(told[0]).toMatch(/n; ask for less$/);
+  });
+
   it('takes a claim made anew under the same name for another one', () => {
     const { told, events } = setUp();
     events.normal('PersistentVolumeClaim', aClaim(), 'Provisioning', 'at work');
