@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import * as annotations from '../../claims/annotations.ts';
 import { dataSourceOf, uidOf } from '../../claims/claim-facts.ts';
 import { classNameOfVolume, mayBeSamePool, poolUuidOf } from '../../claims/volume-facts.ts';
@@ -32,14 +33,19 @@ export type UndeleteDecision =
   | { readonly kind: 'follow'; readonly successor: string; readonly reason: string }
   /** only the claim is missing */
   | { readonly kind: 'claim'; readonly manifest: PersistentVolumeClaim; readonly reason: string }
-  /** claim and PV will find one another, or have */
-  | { readonly kind: 'done'; readonly reason: string };
+  /** claim and PV have found one another; or will, by the cluster's binder */
+  | { readonly kind: 'done'; readonly isBound: boolean; readonly reason: string };
 
+/** A DNS subdomain's. */
+const longestName = 253;
 const boundByController = 'pv.kubernetes.io/bound-by-controller';
 
-/** The name of the PV that takes the place of one that is being deleted. */
+/** The name of the PV that takes the place of one that is being deleted. One for each: the start of a long name is not its own. */
 export function successorName(name: string): string {
-  return `${name.slice(0, 243)}-undeleted`;
+  const plain = `${name}-undeleted`;
+  if (plain.length <= longestName) return plain;
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 16);
+  return `${name.slice(0, 200).replace(/[-.]+$/, '')}-${hash}-undeleted`;
 }
 
 /** Whose the volume is to be again: the claim named, else the one that it was last bound to. */
@@ -63,7 +69,7 @@ export function decideUndelete(view: UndeleteView): UndeleteDecision {
   if (notOurs !== undefined) return { kind: 'refuse', reason: notOurs };
   const isGoing = volume.metadata.deletionTimestamp !== undefined;
   if (!isGoing && claim !== undefined && hasOrGets(claim, volume, target))
-    return { kind: 'done', reason: `claim ${key} has PersistentVolume ${name}` };
+    return { kind: 'done', isBound: true, reason: `claim ${key} has PersistentVolume ${name}` };
   const notClaim = whyNotClaim(view, key);
   if (notClaim !== undefined) return { kind: 'refuse', reason: notClaim };
 
@@ -75,7 +81,7 @@ export function decideUndelete(view: UndeleteView): UndeleteDecision {
     const reason = `PersistentVolume ${name} waits for claim ${key}`;
     return claim === undefined
       ? { kind: 'claim', manifest: claimFor(volume, target), reason }
-      : { kind: 'done', reason: `${reason}, which is there` };
+      : { kind: 'done', isBound: false, reason: `${reason}, which is there` };
   }
   const sharer = view.others.find((other) => sharesData(other, volume));
   if (sharer !== undefined) {

@@ -3,8 +3,10 @@ import { settings } from '../../config/settings.ts';
 import { createKubeApi, loadKubeAccess } from '../../kube/client.ts';
 import { noMetrics } from '../../model/metrics.ts';
 import { parseClaimName } from '../../operator/read-request.ts';
+import { systemClock } from '../../model/system-clock.ts';
 import { version } from '../../roles/version.ts';
 import { onlyArgument, runCommand, terminal, UsageError, type Terminal } from '../run-command.ts';
+import { awaitBinding } from './await-binding.ts';
 import type { ClaimName } from './decide-undelete.ts';
 import { undelete } from './undelete.ts';
 
@@ -19,7 +21,7 @@ It refuses while the data is being destroyed, where the volume is not Released, 
 another volume, or another size, mode or class.
 
   --to NS/CLAIM      the claim that gets it (default: the one that it had; CLAIM alone stays in that one's namespace)
-  --apply            create the claim
+  --apply            create the claim, and wait until it is bound (for half a minute at most)
   --dry-run          say what the next step would be, and change nothing
   --kubeconfig PATH  (default: KUBECONFIG, then the pod's own account)
   --context NAME     of that kubeconfig
@@ -51,9 +53,12 @@ export function runUndelete(argv: readonly string[], to: Terminal = terminal): P
     const api = createKubeApi(access, { metrics: noMetrics, userAgent: `loam/${version} undelete` });
     try {
       const tell = (line: string): void => to.err(line);
-      const result = await undelete(api, request, tell, AbortSignal.timeout(timeoutMs));
+      const signal = AbortSignal.timeout(timeoutMs);
+      const result = await undelete(api, request, tell, signal);
       to.err(result.kind === 'refused' ? `loam undelete: ${result.reason}` : result.reason);
       if (result.manifest !== undefined) to.out(stringify(result.manifest).trimEnd());
+      if (result.waiting !== undefined && request.apply && !request.isRehearsal)
+        to.err(await awaitBinding(api, result.waiting, tell, systemClock, signal));
       return result.kind === 'refused' ? 1 : 0;
     } finally {
       await api.close();

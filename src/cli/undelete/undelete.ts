@@ -2,6 +2,7 @@ import { isAlreadyExists, isConflict } from '../../kube/api-error.ts';
 import type { KubeApi } from '../../kube/kube-api.ts';
 import { lookUp } from '../../kube/look-up.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../kube/objects.ts';
+import type { Waiting } from './await-binding.ts';
 import {
   decideUndelete,
   successorName,
@@ -26,6 +27,8 @@ export interface UndeleteResult {
   readonly reason: string;
   /** what still has to be created */
   readonly manifest?: PersistentVolumeClaim;
+  /** what the cluster's binder has yet to join */
+  readonly waiting?: Waiting;
 }
 
 /** Every step changes what the next look sees; more rounds than steps means that somebody works against us. */
@@ -50,7 +53,10 @@ export async function undelete(
     if ('refusal' in found) return { kind: 'refused', reason: found.refusal };
     const { volume, decision } = found;
     if (decision.kind === 'refuse') return { kind: 'refused', reason: decision.reason };
-    if (decision.kind === 'done') return { kind: 'done', reason: decision.reason };
+    if (decision.kind === 'done') {
+      const waiting = { claim: found.target, volumeName: volume.metadata.name };
+      return { kind: 'done', reason: decision.reason, ...(decision.isBound ? {} : { waiting }) };
+    }
     const isEnd = decision.kind === 'claim' && !request.apply;
     if (request.isRehearsal || isEnd) return pausedAt(decision);
     volumeName = await take(api, volume, decision, tell, signal);
@@ -124,7 +130,9 @@ async function look(
   volumeName: string,
   { to, driverName }: UndeleteRequest,
   signal: AbortSignal,
-): Promise<{ volume: PersistentVolume; decision: UndeleteDecision } | { refusal: string }> {
+): Promise<
+  { volume: PersistentVolume; target: ClaimName; decision: UndeleteDecision } | { refusal: string }
+> {
   const volume =
     (await lookUp(api, 'PersistentVolume', { name: volumeName }, signal)) ??
     // the one that was going has gone, after its successor was made
@@ -145,5 +153,5 @@ async function look(
     handle === undefined ? { items: [] } : api.list('PersistentVolume', { keep }, signal),
     lookUp(api, 'PersistentVolumeClaim', target, signal),
   ]);
-  return { volume, decision: decideUndelete({ volume, others, target, claim, driverName }) };
+  return { volume, target, decision: decideUndelete({ volume, others, target, claim, driverName }) };
 }

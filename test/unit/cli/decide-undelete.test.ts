@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { PersistentVolume, PersistentVolumeClaim } from '../../../src/kube/objects.ts';
-import { claimFor, decideUndelete, targetOf } from '../../../src/cli/undelete/decide-undelete.ts';
+import {
+  claimFor,
+  decideUndelete,
+  successorName,
+  targetOf,
+} from '../../../src/cli/undelete/decide-undelete.ts';
 import { aClaim, aPersistentVolume } from '../../support/kube-objects.ts';
 
 const target = { namespace: 'shop', name: 'data' };
@@ -85,11 +90,27 @@ describe('a released volume', () => {
   });
 
   it('is done with once the claim is there, or bound', () => {
-    expect(decide(released({ spec: given, status: { phase: 'Available' } }), { claim: aClaim() }).kind).toBe(
-      'done',
-    );
+    const available = released({ spec: given, status: { phase: 'Available' } });
+    expect(decide(available, { claim: aClaim() })).toMatchObject({ kind: 'done', isBound: false });
     const claim = aClaim({ spec: { volumeName: 'pvc-uid-1', resources: { requests: { storage: '9Gi' } } } });
-    expect(decide(aPersistentVolume(), { claim }).kind).toBe('done');
+    expect(decide(aPersistentVolume(), { claim })).toMatchObject({ kind: 'done', isBound: true });
+  });
+});
+
+describe('the PV that takes the place of one that goes', () => {
+  it('has a name that is one, and nobody else’s, however long the old one is', () => {
+    expect(successorName('pvc-1')).toBe('pvc-1-undeleted');
+    const names = ['.', '-', '--'].flatMap((between) =>
+      [198, 199, 200, 242, 243].flatMap((at) =>
+        ['y', 'z'].map((end) => `${'n'.repeat(at)}${between}`.padEnd(252, 'n').concat(end)),
+      ),
+    );
+    const successors = names.map(successorName);
+    expect(new Set(successors).size).toBe(new Set(names).size);
+    for (const name of successors) {
+      expect(name.length).toBeLessThanOrEqual(253);
+      expect(name).toMatch(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
+    }
   });
 });
 

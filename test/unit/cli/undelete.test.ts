@@ -41,7 +41,10 @@ describe('loam undelete, beside a node that would reclaim', () => {
 
   it('gives the volume to a claim of the old name, and the same once more changes nothing', async () => {
     await release(false);
-    expect(await run()).toMatchObject({ kind: 'done' });
+    expect(await run()).toMatchObject({
+      kind: 'done',
+      waiting: { claim: { namespace: 'shop', name: 'data' }, volumeName: 'pvc-uid-1' },
+    });
     expect(told).toEqual([
       'PersistentVolume pvc-uid-1 is Released and goes to claim shop/data',
       'created claim shop/data',
