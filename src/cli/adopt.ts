@@ -3,15 +3,8 @@ import { parseQuantity } from '../model/quantity.ts';
 import { isVolumeId } from '../model/volume-id.ts';
 import { parseClaimName } from '../operator/read-request.ts';
 import type { AdoptionRequest } from '../operator/report.ts';
-import { operatorAt, socketHelp, socketOptions } from './find-socket.ts';
-import {
-  onlyArgument,
-  runCommand,
-  terminal,
-  UsageError,
-  type Terminal,
-  type ValuesOf,
-} from './run-command.ts';
+import { onlyArgument, terminal, UsageError, type Terminal, type ValuesOf } from './run-command.ts';
+import { runNodeCommand } from './run-node-command.ts';
 
 const usage = `loam adopt PATH | VOLUME-ID [--claim NAMESPACE/NAME] [--class NAME] [--size SIZE] [--policy Retain|Delete] [--apply]
 
@@ -24,11 +17,9 @@ Run it where loam node runs: kubectl exec in the node's pod.
   --class NAME     StorageClass of the PersistentVolume (default: the claim's, else the volume's own, else none)
   --size SIZE      of a folder: what its PersistentVolume promises, such as 10Gi (default: 1Gi); nothing holds it to that
   --policy POLICY  Retain (default) or Delete: what becomes of the data once its claim is deleted
-  --apply          create the PersistentVolume
-${socketHelp}`;
+  --apply          create the PersistentVolume`;
 
 const options = {
-  ...socketOptions,
   claim: { type: 'string' },
   class: { type: 'string' },
   size: { type: 'string' },
@@ -40,17 +31,22 @@ type Values = ValuesOf<typeof options>;
 
 /** `loam adopt` */
 export function adopt(argv: readonly string[], to: Terminal = terminal): Promise<number> {
-  return runCommand({ name: 'adopt', usage, options }, argv, to, async ({ values, positionals }) => {
-    const request = readAdoptCommand(onlyArgument(positionals, 'path or volume'), values);
-    const { manifest, isCreated, message } = await operatorAt(values).adopt(request);
-    to.err(message);
-    if (!isCreated) to.out(stringify(manifest).trimEnd());
-    return 0;
-  });
+  return runNodeCommand(
+    { name: 'adopt', usage, options },
+    argv,
+    to,
+    async ({ values, positionals }, node) => {
+      const request = readAdoptCommand(onlyArgument(positionals, 'path or volume'), values);
+      const { manifest, isCreated, message } = await node.adopt(request);
+      to.err(message);
+      if (!isCreated) to.out(stringify(manifest).trimEnd());
+      return 0;
+    },
+  );
 }
 
 /** @throws UsageError; StorageError for a claim's name that is none */
-export function readAdoptCommand(what: string, values: Omit<Values, 'run-dir'>): AdoptionRequest {
+export function readAdoptCommand(what: string, values: Values): AdoptionRequest {
   const { policy = 'Retain', claim, class: className, size, apply = false } = values;
   if (policy !== 'Retain' && policy !== 'Delete')
     throw new UsageError(`--policy ${policy}: it can be Retain or Delete`);

@@ -3,17 +3,10 @@ import { formatBytes } from '../model/quantity.ts';
 import { isVolumeId } from '../model/volume-id.ts';
 import type { OperatorClient } from '../operator/operator-client.ts';
 import type { Finding, GcPlan } from '../operator/report.ts';
-import { operatorAt, socketHelp, socketOptions } from './find-socket.ts';
-import { renderTable } from './render-table.ts';
-import {
-  noArguments,
-  outputOf,
-  runCommand,
-  terminal,
-  UsageError,
-  type Terminal,
-  type ValuesOf,
-} from './run-command.ts';
+import { outputOption, printerOf } from './print-report.ts';
+import { plain, renderTable } from './render-table.ts';
+import { noArguments, terminal, UsageError, type Terminal, type ValuesOf } from './run-command.ts';
+import { runNodeCommand } from './run-node-command.ts';
 
 const usage = `loam gc [--dry-run] [--output json]
 loam gc --remove VOLUME-ID [--yes]
@@ -30,17 +23,15 @@ pod, or kubectl loam gc for all nodes.
   --forget ID      give up a volume, or what waits in the trash, whose mounted disk is away for good, if no PersistentVolume
                    stands for it; no disk is touched, and this one is offered to nobody if it turns up again
   --yes            do not ask
-  --output FORM    of the plan: table (default) or json
-${socketHelp}`;
+  --output FORM    of the plan: table (default) or json`;
 
 const options = {
-  ...socketOptions,
+  ...outputOption,
   'dry-run': { type: 'boolean' },
   remove: { type: 'string' },
   archive: { type: 'string' },
   forget: { type: 'string' },
   yes: { type: 'boolean' },
-  output: { type: 'string' },
 } as const;
 
 type Values = ValuesOf<typeof options>;
@@ -54,14 +45,12 @@ export function gc(
   to: Terminal = terminal,
   confirm: Confirm = askOnTerminal,
 ): Promise<number> {
-  return runCommand({ name: 'gc', usage, options }, argv, to, async ({ values, positionals }) => {
+  return runNodeCommand({ name: 'gc', usage, options }, argv, to, async ({ values, positionals }, node) => {
     noArguments(positionals);
-    const output = outputOf(values.output);
-    const node = operatorAt(values);
+    const print = printerOf(values, to);
     const wish = readWish(values);
     if (wish !== undefined) return doOne(node, wish, values.yes ?? false, to, confirm);
-    const plan = await node.plan();
-    to.out(output === 'json' ? JSON.stringify(plan, undefined, 2) : renderPlan(plan));
+    print(await node.plan(), renderPlan);
     return 0;
   });
 }
@@ -137,7 +126,10 @@ export function renderPlan({ node, findings, warnings }: GcPlan): string {
     found.byItself ? 'yes' : 'no',
   ]);
   const table = rows.length === 0 ? [] : [renderTable(head, rows), ''];
-  const details = findings.flatMap(({ id, reason, action }) => [`${id}: ${reason}`, `  ${action}`]);
+  const details = findings.flatMap(({ id, reason, action }) => [
+    plain(`${id}: ${reason}`),
+    `  ${plain(action)}`,
+  ]);
   return [
     ...table,
     ...warnings.map((warning) => `warning: ${warning}`),

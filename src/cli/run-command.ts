@@ -27,12 +27,19 @@ const told = new Set([
   'CsiError',
 ]);
 
-type Options = NonNullable<ParseArgsConfig['options']>;
-type Parsed<O extends Options> = ReturnType<
+export type Options = NonNullable<ParseArgsConfig['options']>;
+/** A command line as a command's options read it. */
+export type Parsed<O extends Options> = ReturnType<
   typeof parseArgs<{ options: O; allowPositionals: true; strict: true }>
 >;
 /** The flags of a command line, as a command's options name them. */
 export type ValuesOf<O extends Options> = Parsed<O>['values'];
+
+export interface Command<O extends Options> {
+  readonly name: string;
+  readonly usage: string;
+  readonly options: O;
+}
 
 /**
  * Runs a command: `--help` prints its usage, a wrong command line is told with it.
@@ -40,11 +47,7 @@ export type ValuesOf<O extends Options> = Parsed<O>['values'];
  * @returns the exit code: what the work says, 1 where it failed, 2 for a wrong command line
  */
 export async function runCommand<O extends Options>(
-  command: {
-    readonly name: string;
-    readonly usage: string;
-    readonly options: O;
-  },
+  command: Command<O>,
   argv: readonly string[],
   { out, err }: Terminal,
   work: (parsed: Parsed<O>) => Promise<number>,
@@ -84,11 +87,4 @@ export function onlyArgument(positionals: readonly string[], what: string): stri
 /** @throws UsageError where a command that takes none is given arguments */
 export function noArguments(positionals: readonly string[]): void {
   if (positionals[0] !== undefined) throw new UsageError(`it takes no argument; ${positionals[0]} is one`);
-}
-
-/** `table`, unless `--output json`. @throws UsageError */
-export function outputOf(text: string | undefined): 'table' | 'json' {
-  if (text === undefined || text === 'table') return 'table';
-  if (text === 'json') return 'json';
-  throw new UsageError(`--output ${text}: it can be table or json`);
 }

@@ -1,26 +1,24 @@
 import { formatBytes } from '../model/quantity.ts';
 import type { VolumeReport, VolumeRow } from '../operator/report.ts';
-import { operatorAt, socketHelp, socketOptions } from './find-socket.ts';
+import { outputOption, printerOf } from './print-report.ts';
 import { renderTable } from './render-table.ts';
-import { noArguments, outputOf, runCommand, terminal, type Terminal } from './run-command.ts';
+import { noArguments, terminal, type Terminal } from './run-command.ts';
+import { runNodeCommand } from './run-node-command.ts';
 
 const usage = `loam volumes [--output json]
 
 Lists what is on this node's disks: each volume with the claim and the PersistentVolume that it stands for and where it
 is in use. Run it where loam node runs: kubectl exec in the node's pod, or kubectl loam volumes for all nodes.
 
-  --output FORM    table (default) or json
-${socketHelp}`;
-
-const options = { ...socketOptions, output: { type: 'string' } } as const;
+  --output FORM    table (default) or json`;
 
 /** `loam volumes` */
 export function volumes(argv: readonly string[], to: Terminal = terminal): Promise<number> {
-  return runCommand({ name: 'volumes', usage, options }, argv, to, async ({ values, positionals }) => {
+  const command = { name: 'volumes', usage, options: outputOption };
+  return runNodeCommand(command, argv, to, async ({ values, positionals }, node) => {
     noArguments(positionals);
-    const output = outputOf(values.output);
-    const report = await operatorAt(values).volumes();
-    to.out(output === 'json' ? JSON.stringify(report, undefined, 2) : renderVolumes(report));
+    const print = printerOf(values, to);
+    print(await node.volumes(), renderVolumes);
     return 0;
   });
 }
