@@ -1,6 +1,6 @@
 import { kindAt } from '../../host/path-facts.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
-import { messageOf, StorageError } from '../../model/errors.ts';
+import { StorageError } from '../../model/errors.ts';
 import type { PublishRequest } from '../../model/node-driver.ts';
 import { isVolumeId, volumeIdOf } from '../../model/volume-id.ts';
 import { createVolume } from '../create-volume.ts';
@@ -13,10 +13,11 @@ import {
   type InlineEnvironment,
 } from './inline-environment.ts';
 import { ownerOf } from './inline-owner.ts';
-import { readPath, rollbackTimeoutMs } from '../published/node-environment.ts';
+import { readPath } from '../published/node-environment.ts';
 import { publishVolume } from '../published/publish-volume.ts';
 import type { InlineOwner } from '../records/record.ts';
 import { stageVolume } from '../published/stage-volume.ts';
+import { undoFailed } from '../published/undo-failed.ts';
 
 /**
  * NodePublishVolume of a volume that the pod itself describes: made, staged and published, as far as it is not yet. After a
@@ -119,19 +120,12 @@ async function undo(
   owner: InlineOwner,
   failure: unknown,
 ): Promise<void> {
-  try {
-    const call = { signal: AbortSignal.timeout(rollbackTimeoutMs) };
+  const what = { call: 'publish', volumeId, path: owner.targetPath } as const;
+  await undoFailed(environment.log, what, failure, async (signal) => {
     for (const located of inlineVolumesOf(environment, volumeId)) {
       const { uid, targetPath } = located.record.inline;
-      if (uid === owner.uid && targetPath === owner.targetPath) await endInline(environment, located, call);
+      if (uid === owner.uid && targetPath === owner.targetPath)
+        await endInline(environment, located, { signal });
     }
-  } catch (error) {
-    const why = messageOf(error);
-    environment.log.error({ volumeId, error: why }, 'failed inline volume not removed');
-    throw new StorageError(
-      'busy',
-      `${messageOf(failure)}; and it could not be undone yet (${why}), repeat the call`,
-      { cause: failure },
-    );
-  }
+  });
 }

@@ -1,3 +1,4 @@
+import { StorageError } from '../../model/errors.ts';
 import type { StageRequest } from '../../model/node-driver.ts';
 import type { Publication } from './publications.ts';
 
@@ -25,8 +26,19 @@ export function publicationOf(
   };
 }
 
-/** What differs between what is live at a path and what is asked for it; '' where a repeat is the same. */
-export function describeDifference(live: Publication, asked: Publication): string {
+/**
+ * Pure: a repeat has to ask for what is live at the path.
+ * @param path as the caller wrote it
+ * @throws StorageError 'published-differently' that says what differs
+ */
+export function requireSame(live: Publication, asked: Publication, path: string): void {
+  const difference = describeDifference(live, asked);
+  if (difference === '') return;
+  throw new StorageError('published-differently', `${path}: ${difference}; un${asked.kind} it first`);
+}
+
+/** '' where a repeat is the same. */
+function describeDifference(live: Publication, asked: Publication): string {
   const differing: string[] = [];
   const compare = (what: string, before: string, now: string): void => {
     if (before !== now) differing.push(`${what} ${before || 'none'}, asked is ${now || 'none'}`);

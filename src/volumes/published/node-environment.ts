@@ -30,9 +30,6 @@ export interface NodeEnvironment extends VolumeEnvironment {
   readonly lifecycle: 'persistent' | 'inline';
 }
 
-/** Rolling back goes on after the caller went away, but not for ever. */
-export const rollbackTimeoutMs = 30_000;
-
 /** @throws StorageError 'invalid-argument' */
 export function requireVolumeId(volumeId: string): void {
   if (volumeId === '') throw new StorageError('invalid-argument', 'no volume id is given; name the volume');

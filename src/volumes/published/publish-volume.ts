@@ -1,19 +1,14 @@
 import type { CallContext } from '../../model/csi-driver.ts';
-import { messageOf, StorageError } from '../../model/errors.ts';
+import { StorageError } from '../../model/errors.ts';
 import type { PublishRequest } from '../../model/node-driver.ts';
-import { describeDifference, publicationOf } from './compare-publication.ts';
+import { publicationOf, requireSame } from './compare-publication.ts';
 import type { LocatedVolume } from '../locate-volume.ts';
-import {
-  readPath,
-  requireVolume,
-  requireVolumeId,
-  rollbackTimeoutMs,
-  type NodeEnvironment,
-} from './node-environment.ts';
+import { readPath, requireVolume, requireVolumeId, type NodeEnvironment } from './node-environment.ts';
 import type { Publication } from './publications.ts';
 import { markUsed } from './mark-used.ts';
 import { diskOf, isOurs, refuseForeign } from './recognise-mount.ts';
 import { tellIfReleased } from './tell-released.ts';
+import { undoFailed } from './undo-failed.ts';
 import { backendOf, callError } from '../volume-environment.ts';
 
 /**
@@ -36,11 +31,7 @@ export async function publishVolume(
     const isReadonly = request.readonly || request.capability.accessMode.endsWith('READER_ONLY');
     const wanted = publicationOf('publish', path, isReadonly, request, located.pool.uuid);
     const live = await environment.publications.liveAtPath(path);
-    if (live !== undefined) {
-      const difference = describeDifference(live, wanted);
-      if (difference !== '')
-        throw new StorageError('published-differently', `${targetPath}: ${difference}; unpublish it first`);
-    }
+    if (live !== undefined) requireSame(live, wanted, targetPath);
     // one of which staging leaves nothing is looked at by its backend: were it forgotten here, kubelet would not stage it again
     const { stagesNothing = false } = backendOf(environment, located.record.spec.backend).features;
     if (!stagesNothing) await requireStaged(environment, volumeId, stagingPath);
@@ -111,23 +102,15 @@ async function rollBack(
   failure: StorageError,
 ): Promise<void> {
   const { publications, targets, log, pools } = environment;
-  try {
-    const mount = await publications.mountAt(wanted.path);
-    const { volumeId } = wanted;
+  const { volumeId, path } = wanted;
+  await undoFailed(log, { call: 'publish', volumeId, path }, failure, async (signal) => {
+    const mount = await publications.mountAt(path);
     if (mount !== undefined && (await isOurs(mount, volumeId, diskOf(pools, volumeId)))) {
-      await targets.ensureUnmounted(targetPath, AbortSignal.timeout(rollbackTimeoutMs));
+      await targets.ensureUnmounted(targetPath, signal);
       await targets.removeTarget(targetPath);
     }
-    await publications.remove(wanted.path);
-  } catch (error) {
-    const why = messageOf(error);
-    log.error({ volumeId: wanted.volumeId, path: wanted.path, error: why }, 'failed publish not rolled back');
-    throw new StorageError(
-      'busy',
-      `${failure.message}; and it could not be undone yet (${why}), repeat the call`,
-      { cause: failure },
-    );
-  }
+    await publications.remove(path);
+  });
 }
 
 /**

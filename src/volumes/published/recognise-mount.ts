@@ -9,7 +9,7 @@ import type { Pools } from '../pools/open-pools.ts';
  * Whether a mount can be one that Loam made for this volume, where nothing else is remembered of it: after a reboot
  * in the middle, a lost run folder, or a delete that came first. Anything else at the path is somebody else's.
  */
-export function canBeOurs(mount: Mount, volumeId: string): boolean {
+function canBeOurs(mount: Mount, volumeId: string): boolean {
   if (/^\/dev\/loop\d+$/.test(mount.source)) return true;
   if (mount.fsType === 'devtmpfs' || mount.fsType === 'tmpfs') return /^\/loop\d+$/.test(mount.root);
   // a directory of a pool, where the pool may be any folder of its file system, and the volume in the trash already

@@ -1,19 +1,14 @@
-import { isReason, messageOf, StorageError } from '../../model/errors.ts';
+import { isReason, StorageError } from '../../model/errors.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import type { StageRequest } from '../../model/node-driver.ts';
 import { isVolumeId } from '../../model/volume-id.ts';
-import { describeDifference, publicationOf } from './compare-publication.ts';
+import { publicationOf, requireSame } from './compare-publication.ts';
 import type { LocatedVolume } from '../locate-volume.ts';
-import {
-  readPath,
-  requireVolume,
-  requireVolumeId,
-  rollbackTimeoutMs,
-  type NodeEnvironment,
-} from './node-environment.ts';
+import { readPath, requireVolume, requireVolumeId, type NodeEnvironment } from './node-environment.ts';
 import { markUsed } from './mark-used.ts';
 import { diskOf, isOurs, refuseForeign } from './recognise-mount.ts';
 import { tellIfReleased } from './tell-released.ts';
+import { undoFailed } from './undo-failed.ts';
 import { backendOf, callError } from '../volume-environment.ts';
 
 /**
@@ -36,14 +31,7 @@ export async function stageVolume(
     const { stagesNothing } = backendOf(environment, located.record.spec.backend).features;
     const wanted = publicationOf('stage', path, false, request, located.pool.uuid, stagesNothing);
     const live = await environment.publications.liveAtPath(path);
-    if (live !== undefined) {
-      const difference = describeDifference(live, wanted);
-      if (difference !== '')
-        throw new StorageError(
-          'published-differently',
-          `${stagingTargetPath}: ${difference}; unstage it first`,
-        );
-    }
+    if (live !== undefined) requireSame(live, wanted, stagingTargetPath);
     if (live === undefined) environment.holds.requireWritable(volumeId);
     // before the mount: data may follow it at once
     await markUsed(located, doing);
@@ -71,7 +59,6 @@ async function stageWith(
   await backend.stage(pool.place(record.spec.id), record.spec, intent, call);
 }
 
-/** After a final answer kubelet believes that nothing is mounted, and would leave it behind. */
 async function rollBack(
   environment: NodeEnvironment,
   { pool, record }: LocatedVolume,
@@ -80,23 +67,14 @@ async function rollBack(
   failure: StorageError,
 ): Promise<void> {
   const { spec } = record;
-  const mount = await environment.publications.mountAt(path);
-  try {
+  const { publications, log } = environment;
+  await undoFailed(log, { call: 'stage', volumeId: spec.id, path }, failure, async (signal) => {
+    const mount = await publications.mountAt(path);
     // what was there before us stays: it is why we failed
-    if (mount === undefined || (await isOurs(mount, spec.id, spec.disk))) {
-      const signal = AbortSignal.timeout(rollbackTimeoutMs);
+    if (mount === undefined || (await isOurs(mount, spec.id, spec.disk)))
       await backendOf(environment, spec.backend).unstage(pool.place(spec.id), spec, stagingPath, { signal });
-    }
-    await environment.publications.remove(path);
-  } catch (error) {
-    const why = messageOf(error);
-    environment.log.error({ volumeId: spec.id, path, error: why }, 'failed stage not rolled back');
-    throw new StorageError(
-      'busy',
-      `${failure.message}; and it could not be undone yet (${why}), repeat the call`,
-      { cause: failure },
-    );
-  }
+    await publications.remove(path);
+  });
 }
 
 /**

@@ -1,48 +1,12 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { StorageError } from '../../../src/model/errors.ts';
-import type { PublishRequest } from '../../../src/model/node-driver.ts';
+import { describe, expect, test } from 'vitest';
 import { poolUuidKey, type VolumeCapability } from '../../../src/model/volume.ts';
-import {
-  blockCapability,
-  callFor,
-  createRequest,
-  mountCapability,
-  VolumeLab,
-  type LabProcess,
-} from '../../support/volume-lab.ts';
+import { blockCapability, callFor, createRequest, mountCapability } from '../../support/volume-lab.ts';
+import { lab, process, publish, reason, restart, stage, unpublish, unstage, useNodeLab } from './node-lab.ts';
 
-let lab: VolumeLab;
-let process: LabProcess;
-beforeEach(async () => {
-  lab = await VolumeLab.make('one');
-  process = await lab.start();
-  await process.service.createVolume(createRequest('a'), callFor());
-});
-afterEach(() => lab.clear());
-
-const singleWriter: VolumeCapability = { ...mountCapability, accessMode: 'SINGLE_NODE_SINGLE_WRITER' };
-
-function request(changes: Partial<PublishRequest> = {}): PublishRequest {
-  return {
-    volumeId: 'a',
-    stagingTargetPath: lab.kubeletPath('stage'),
-    targetPath: lab.kubeletPath('pod-1'),
-    capability: mountCapability,
-    volumeContext: {},
-    readonly: false,
-    ...changes,
-  };
-}
-const stage = (changes: Partial<PublishRequest> = {}) => process.node.stage(request(changes), callFor());
-const publish = (changes: Partial<PublishRequest> = {}) => process.node.publish(request(changes), callFor());
-const unpublish = (targetPath = lab.kubeletPath('pod-1'), volumeId = 'a') =>
-  process.node.unpublish({ volumeId, targetPath }, callFor());
-const unstage = (stagingTargetPath = lab.kubeletPath('stage'), volumeId = 'a') =>
-  process.node.unstage({ volumeId, stagingTargetPath }, callFor());
-const reason = (name: string) => ({ reason: name });
+useNodeLab();
 
 describe('a volume on its way into a pod', () => {
   test('is closed for whoever comes new, while its end is decided on', async () => {
@@ -132,8 +96,7 @@ describe('a volume on its way into a pod', () => {
     await stage();
     expect(process.service.unacknowledged().length).toBe(0);
     expect(process.service.wasUsed('a')).toBe(true);
-    await process.stop();
-    process = await lab.start();
+    await restart();
     expect(process.service.wasUsed('a')).toBe(true);
     expect(process.service.unacknowledged().length).toBe(0);
     expect(process.service.wasUsed('unknown')).toBe(true);
@@ -202,177 +165,6 @@ describe('a volume on its way into a pod', () => {
   });
 });
 
-describe('a repeat with other arguments', () => {
-  test.each([
-    ['read-only', { readonly: true }, /writable, asked is read-only/],
-    [
-      'flags',
-      {
-        capability: {
-          ...mountCapability,
-          access: { kind: 'mount' as const, fsType: '', mountFlags: ['noatime'] },
-        },
-      },
-      /mount flags none, asked is noatime/,
-    ],
-    ['access mode', { capability: singleWriter }, /access mode/],
-  ])('(%s) at the same target is refused, also after a restart', async (_what, changes, message) => {
-    await stage();
-    await publish();
-    await expect(publish(changes)).rejects.toMatchObject({
-      reason: 'published-differently',
-      message: expect.stringMatching(message) as unknown,
-    });
-    await process.stop();
-    process = await lab.start();
-    await expect(publish(changes)).rejects.toMatchObject(reason('published-differently'));
-    await publish();
-  });
-
-  test('is fine once nothing is mounted there, whatever is remembered', async () => {
-    await stage();
-    await publish();
-    lab.mounts.remove(lab.kubeletPath('pod-1'));
-    await publish({ readonly: true });
-  });
-});
-
-describe('a single writer', () => {
-  test('keeps every second target away until the first is gone', async () => {
-    await stage({ capability: singleWriter });
-    await publish({ capability: singleWriter });
-    const second = { capability: singleWriter, targetPath: lab.kubeletPath('pod-2') };
-    await expect(publish(second)).rejects.toMatchObject({
-      reason: 'in-use',
-      message: expect.stringContaining('pod-1') as unknown,
-    });
-    await expect(publish({ targetPath: lab.kubeletPath('pod-2') })).rejects.toMatchObject(reason('in-use'));
-    await publish({ capability: singleWriter });
-    await unpublish();
-    await publish(second);
-  });
-
-  test('is kept out by other pods, and other modes share', async () => {
-    await stage();
-    await publish();
-    await publish({
-      targetPath: lab.kubeletPath('pod-2'),
-      capability: { ...mountCapability, accessMode: 'SINGLE_NODE_WRITER' },
-    });
-    await expect(
-      publish({ targetPath: lab.kubeletPath('pod-3'), capability: singleWriter }),
-    ).rejects.toMatchObject(reason('in-use'));
-  });
-});
-
-describe('a failure on the way', () => {
-  test('while publishing leaves no mount, no target and no memory', async () => {
-    await stage();
-    lab.directory.duringPublish = async () => {
-      throw new StorageError('host-failure', 'remount failed');
-    };
-    await expect(publish()).rejects.toMatchObject(reason('host-failure'));
-    expect(lab.mounts.has(lab.kubeletPath('pod-1'))).toBe(false);
-    expect(existsSync(lab.kubeletPath('pod-1'))).toBe(false);
-    lab.directory.duringPublish = async () => {};
-    await publish({ readonly: true });
-  });
-
-  test('while repeating a publish leaves the running pod its mount', async () => {
-    await stage();
-    await publish();
-    lab.directory.duringPublish = async () => {
-      throw new StorageError('host-failure', 'looking failed');
-    };
-    await expect(publish()).rejects.toMatchObject(reason('host-failure'));
-    expect(lab.mounts.has(lab.kubeletPath('pod-1'))).toBe(true);
-  });
-
-  test('that cannot be rolled back is no final answer', async () => {
-    await stage();
-    lab.directory.duringPublish = async () => {
-      throw new StorageError('host-failure', 'remount failed');
-    };
-    lab.directory.targets.ensureUnmounted = async () => {
-      throw new StorageError('in-use', 'target is busy');
-    };
-    await expect(publish()).rejects.toMatchObject({
-      code: 'ABORTED',
-      message: expect.stringMatching(/remount failed.*busy/) as unknown,
-    });
-  });
-
-  test('while staging leaves nothing staged', async () => {
-    lab.directory.duringStage = async () => {
-      throw new StorageError('host-failure', 'mount failed');
-    };
-    await expect(stage()).rejects.toMatchObject(reason('host-failure'));
-    await expect(publish()).rejects.toMatchObject(reason('not-staged'));
-    await process.service.deleteVolume({ volumeId: 'a' }, callFor());
-  });
-});
-
-describe('what kubelet asks for things long gone', () => {
-  test('after a reboot is success', async () => {
-    await unpublish();
-    await unstage();
-    await unpublish(lab.kubeletPath('x', 'y', 'z'), 'nobody');
-    await unstage(lab.kubeletPath('x', 'y', 'z'), 'nobody');
-    await unpublish(lab.kubeletPath('pod-9'), 'Not An Id');
-  });
-
-  test('while its pool is away takes mounts, devices and targets away all the same, without a word to the pool', async () => {
-    await stage();
-    await publish();
-    await rename(lab.poolPath(), `${lab.poolPath()}.away`);
-    await mkdir(lab.poolPath());
-    expect(await process.pools.usable()).toEqual([]);
-    await unpublish();
-    await unstage();
-    await unstage();
-    expect(lab.mounts.at(join(lab.poolPath(), 'volumes/a/data'))).toEqual([]);
-    expect(lab.directory.detached).toEqual(['a']);
-    expect(await readdir(lab.poolPath())).toEqual([]);
-    await rm(lab.poolPath(), { recursive: true });
-    await rename(`${lab.poolPath()}.away`, lab.poolPath());
-  });
-
-  test('is done though the record was damaged meanwhile', async () => {
-    await stage();
-    await publish();
-    await process.stop();
-    await writeFile(join(lab.poolPath(), 'volumes/a/volume.json'), '{"schema":1,');
-    process = await lab.start();
-    await expect(publish()).rejects.toMatchObject(reason('data-loss'));
-    await unpublish();
-    await unstage();
-    expect(lab.mounts.at(join(lab.poolPath(), 'volumes/a/data'))).toEqual([]);
-    expect(process.environment.publications.isStaged('a')).toBe(false);
-    expect(existsSync(join(lab.poolPath(), 'volumes/a/data'))).toBe(true);
-  });
-
-  test('after a delete takes our mount away and the target with it', async () => {
-    await mkdir(lab.kubeletPath('pod-9'));
-    lab.mounts.add(lab.kubeletPath('pod-9'), '/p/trash/gone.170000/data');
-    await unpublish(lab.kubeletPath('pod-9'), 'gone');
-    expect(lab.mounts.has(lab.kubeletPath('pod-9'))).toBe(false);
-    expect(existsSync(lab.kubeletPath('pod-9'))).toBe(false);
-  });
-
-  test('never takes away what is not ours', async () => {
-    lab.mounts.add(lab.kubeletPath('foreign'), '/home');
-    await mkdir(lab.kubeletPath('foreign'));
-    await writeFile(lab.kubeletPath('file'), 'precious');
-    for (const id of ['a', 'nobody', 'Not An Id']) {
-      await expect(unpublish(lab.kubeletPath('foreign'), id)).rejects.toMatchObject(reason('bad-target'));
-      await expect(unpublish(lab.kubeletPath('file'), id)).rejects.toMatchObject(reason('bad-target'));
-    }
-    await expect(unstage(lab.kubeletPath('foreign'))).rejects.toMatchObject(reason('bad-target'));
-    expect(lab.mounts.has(lab.kubeletPath('foreign'))).toBe(true);
-    expect(existsSync(lab.kubeletPath('file'))).toBe(true);
-  });
-});
-
 describe('stats', () => {
   test('know the volume and the path', async () => {
     await stage();
@@ -403,8 +195,7 @@ describe('a restart of the driver', () => {
       callFor(),
     );
     await stage({ volumeId: 'b', capability: blockCapability });
-    await process.stop();
-    process = await lab.start();
+    await restart();
     expect(process.environment.publications.isStaged('b')).toBe(true);
     await publish({ volumeId: 'b', capability: blockCapability });
     await expect(process.service.deleteVolume({ volumeId: 'b' }, callFor())).rejects.toMatchObject(
