@@ -14,6 +14,11 @@ export class ApiError extends Error {
   }
 }
 
+/** How long the API server asked to wait before a repeat; undefined: it did not. */
+export function askedWaitMs(error: unknown): number | undefined {
+  return error instanceof ApiError ? error.retryAfterMs : undefined;
+}
+
 /** No answer: refused, reset, timed out. Whether a write took effect is unknown. */
 export class ApiUnreachable extends Error {
   override name = 'ApiUnreachable';

@@ -1,5 +1,5 @@
 import type { Clock } from '../model/clock.ts';
-import { ApiError, ApiUnreachable } from './api-error.ts';
+import { ApiError, ApiUnreachable, askedWaitMs } from './api-error.ts';
 import { backOffMs } from './back-off.ts';
 import { RequestTimeout } from './http.ts';
 
@@ -30,8 +30,7 @@ export async function withRetries<T>(
     try {
       return await attempt();
     } catch (error) {
-      const askedMs = error instanceof ApiError ? error.retryAfterMs : undefined;
-      const waitMs = Math.max(askedMs ?? 0, backOffMs(failures, waits));
+      const waitMs = Math.max(askedWaitMs(error) ?? 0, backOffMs(failures, waits));
       if (failures > retries || signal.aborted || !mayRepeat(error) || waitMs > longestWaitMs) throw error;
       await clock.sleep(waitMs, signal);
     }

@@ -1,4 +1,3 @@
-import { ApiError } from '../kube/api-error.ts';
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
 import { messageOf } from '../model/errors.ts';
@@ -8,6 +7,7 @@ import { logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import type { SourceRef } from '../claims/data-source.ts';
 import type { ClaimGate } from './adoption/claim-gate.ts';
 import { decideProvision, type ProvisionDecision } from './decide-provision.ts';
+import { retryAfter } from './failed-turn.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { OutcomeEvents } from './outcome-events.ts';
 import { SourcePreparation } from './prepare-source.ts';
@@ -186,9 +186,4 @@ export class ClaimReconciler {
       watchesAreScoped: watches.isScoped,
     });
   }
-}
-
-function retryAfter(error: unknown): Outcome {
-  const afterMs = error instanceof ApiError ? error.retryAfterMs : undefined;
-  return afterMs === undefined ? { kind: 'retry' } : { kind: 'retry', afterMs };
 }

@@ -1,4 +1,4 @@
-import { ApiError, isConflict, isNotFound } from '../kube/api-error.ts';
+import { askedWaitMs, isConflict, isNotFound } from '../kube/api-error.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
@@ -104,8 +104,7 @@ export class VolumeSaving {
     this.#options.reports.notSaved(claim, storageClass.metadata.name, volumeName, error);
     const waitMs = Math.min(saveWaits.maxMs, saveWaits.baseMs * 2 ** Math.min(intent.saveFailures, 20));
     intent.saveFailures += 1;
-    const askedMs = error instanceof ApiError ? error.retryAfterMs : undefined;
-    return { kind: 'retry', afterMs: askedMs ?? waitMs };
+    return { kind: 'retry', afterMs: askedWaitMs(error) ?? waitMs };
   }
 
   async #saved(

@@ -1,4 +1,4 @@
-import { ApiError, isConflict, isNotFound } from '../kube/api-error.ts';
+import { isConflict, isNotFound } from '../kube/api-error.ts';
 import type { KubeApi } from '../kube/kube-api.ts';
 import { lookUp } from '../kube/look-up.ts';
 import type { PersistentVolume, PersistentVolumeClaim } from '../kube/objects.ts';
@@ -6,6 +6,7 @@ import type { Outcome } from '../kube/work-queue.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { claimRefOf, logFacts } from '../claims/claim-facts.ts';
+import { retryAfter } from './failed-turn.ts';
 import type { ClusterView } from './watches.ts';
 
 /** Somebody else wrote first; what they wrote has been read by then. */
@@ -57,8 +58,7 @@ export class VersionedWrites {
     if (isConflict(error)) return this.#readAgain(claim, signal);
     const facts = { ...logFacts(claimRefOf(claim)), err: messageOf(error) };
     this.#log.warn(facts, `${doing} could not be recorded; trying again`);
-    const afterMs = error instanceof ApiError ? error.retryAfterMs : undefined;
-    return afterMs === undefined ? { kind: 'retry' } : { kind: 'retry', afterMs };
+    return retryAfter(error);
   }
 
   /** What was written meanwhile, without waiting for the watch to bring it. */

@@ -10,8 +10,8 @@ import type { Log } from '../../model/log.ts';
 import { formatBytes } from '../../model/quantity.ts';
 import { isFinal, isGrowthInfeasible } from '../decide-certainty.ts';
 import { describeDriverError, type DriverCalls } from '../driver-calls.ts';
+import { FailedAttempts } from '../failed-attempts.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
-import { SlowClaims } from '../slow-claims.ts';
 import { VersionedWrites } from '../versioned-writes.ts';
 import type { ClusterView } from '../watches.ts';
 import { decideExpansion, type ExpansionDecision } from './decide-expansion.ts';
@@ -45,24 +45,20 @@ type Growth = Extract<ExpansionDecision, { kind: 'expand' }>;
 export class ExpansionReconciler {
   readonly #options: ExpansionOptions;
   /** by size: another size is tried at once */
-  readonly #slow: SlowClaims;
+  readonly #failures: FailedAttempts;
   readonly #writes: VersionedWrites;
   /** claims that rest, and since when */
   readonly #restingSinceMs = new Map<string, number>();
-  /** claims whose last attempt was certainly not under way any more when it failed */
-  readonly #endedFinally = new Set<string>();
 
   constructor(options: ExpansionOptions) {
     this.#options = options;
-    this.#slow = new SlowClaims(options.clock);
+    this.#failures = new FailedAttempts(options.clock);
     this.#writes = new VersionedWrites(options);
   }
 
   /** The claim is gone. */
   forget(claimUid: string): void {
-    this.#slow.forget(claimUid);
-    this.#restingSinceMs.delete(claimUid);
-    this.#endedFinally.delete(claimUid);
+    this.#forgetFailure(claimUid);
     this.#options.events.forget(claimUid);
   }
 
@@ -71,7 +67,7 @@ export class ExpansionReconciler {
     const latestMs = this.#options.clock.nowMs() - impatienceMs;
     const due = [...this.#restingSinceMs].filter(([, sinceMs]) => sinceMs <= latestMs);
     for (const [uid] of due) {
-      this.#slow.forget(uid);
+      this.#failures.endRest(uid);
       this.#restingSinceMs.delete(uid);
     }
     return due.map(([uid]) => uid);
@@ -98,14 +94,14 @@ export class ExpansionReconciler {
       claim,
       volume,
       controllerExpands,
-      lastErrorWasFinal: this.#endedFinally.has(uidOf(claim)),
+      lastErrorWasFinal: this.#failures.endedFinally(uidOf(claim)),
     });
     if (volume === undefined || decision.kind === 'ignore') return { kind: 'done' };
     if (decision.kind === 'tidy') {
       await this.#writes.volume(volume, patches.tidyPatch(volume), signal);
       return { kind: 'done' };
     }
-    const restMs = decision.isRecorded ? this.#slow.restMs(uidOf(claim), slowKey(decision)) : 0;
+    const restMs = decision.isRecorded ? this.#failures.restMs(uidOf(claim), keyOf(decision)) : 0;
     if (restMs > 0) return { kind: 'retry', afterMs: restMs };
     return this.#grow(claim, volume, decision, signal);
   }
@@ -133,7 +129,7 @@ export class ExpansionReconciler {
       if (signal.aborted) throw error;
       return this.#failed(claim, volume, growth, error, signal);
     }
-    this.#succeeded(uidOf(claim));
+    this.#forgetFailure(uidOf(claim));
     // not what was read before the call, which may have taken long
     const volumeNow = this.#options.watches.volume(volume.metadata.name) ?? volume;
     const note = grown.nodeExpansionRequired ? state.has : undefined;
@@ -200,8 +196,9 @@ export class ExpansionReconciler {
     const { events, own, clock, log } = this.#options;
     const uid = uidOf(claim);
     const isInfeasible = isGrowthInfeasible(error);
-    this.#succeeded(uid);
-    if (isFinal(error)) this.#endedFinally.add(uid);
+    this.#failures.add(uid, keyOf(growth), { isFinal: isFinal(error), isInfeasible });
+    if (isInfeasible) this.#restingSinceMs.set(uid, clock.nowMs());
+    else this.#restingSinceMs.delete(uid);
     const text = describeDriverError(error);
     const told = `resize volume "${volume.metadata.name}" by resizer "${own.driverName}" failed: ${text}`;
     events.warning('PersistentVolumeClaim', claim, 'VolumeResizeFailed', told);
@@ -210,33 +207,25 @@ export class ExpansionReconciler {
       facts,
       isInfeasible ? 'growth is infeasible; trying again slowly' : 'growth failed; trying again',
     );
-    if (isInfeasible) {
-      this.#slow.add(uid, slowKey(growth));
-      this.#restingSinceMs.set(uid, clock.nowMs());
-    }
     if (isFinal(error)) {
       const now = this.#options.watches.claimByUid(uid) ?? claim;
       const said = `failed to expand pvc with ${text}`;
       const patch = patches.failurePatch(now, said, { isInfeasible }, clock.nowMs());
       await this.#writes.claimStatus(now, patch, signal);
     }
-    return isInfeasible
-      ? { kind: 'retry', afterMs: this.#slow.restMs(uid, slowKey(growth)) }
-      : { kind: 'retry' };
+    return this.#failures.retry(uid, keyOf(growth));
   }
 
   #can(capability: ControllerCapability): boolean {
     return this.#options.capabilities.has(capability);
   }
 
-  /** Nothing that is remembered of failures holds any more. */
-  #succeeded(claimUid: string): void {
-    this.#slow.forget(claimUid);
+  #forgetFailure(claimUid: string): void {
+    this.#failures.forget(claimUid);
     this.#restingSinceMs.delete(claimUid);
-    this.#endedFinally.delete(claimUid);
   }
 }
 
-function slowKey({ target }: Growth): string {
+function keyOf({ target }: Growth): string {
   return String(target.bytes);
 }

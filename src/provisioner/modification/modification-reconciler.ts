@@ -11,8 +11,8 @@ import type { Log } from '../../model/log.ts';
 import { statusCodeOf } from '../../model/status-code.ts';
 import { isFinal } from '../decide-certainty.ts';
 import { describeDriverError, grpcName, type DriverCalls } from '../driver-calls.ts';
+import { FailedAttempts } from '../failed-attempts.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
-import { SlowClaims } from '../slow-claims.ts';
 import { VersionedWrites } from '../versioned-writes.ts';
 import type { ClusterView } from '../watches.ts';
 import type { AttributesClasses } from './attributes-classes.ts';
@@ -43,21 +43,18 @@ type Change = Extract<ModificationDecision, { kind: 'modify' }>;
 export class ModificationReconciler {
   readonly #options: ModificationOptions;
   /** by class: another one, or one made anew, is tried at once */
-  readonly #slow: SlowClaims;
+  readonly #failures: FailedAttempts;
   readonly #writes: VersionedWrites;
-  /** claims whose last attempt was certainly not under way any more when it failed */
-  readonly #endedFinally = new Set<string>();
 
   constructor(options: ModificationOptions) {
     this.#options = options;
-    this.#slow = new SlowClaims(options.clock);
+    this.#failures = new FailedAttempts(options.clock);
     this.#writes = new VersionedWrites(options);
   }
 
   /** The claim is gone. */
   forget(claimUid: string): void {
-    this.#slow.forget(claimUid);
-    this.#endedFinally.delete(claimUid);
+    this.#failures.forget(claimUid);
     this.#options.events.forget(claimUid);
   }
 
@@ -81,13 +78,13 @@ export class ModificationReconciler {
       claim,
       volume,
       classOf: (name) => classes.get(name),
-      lastErrorWasFinal: this.#endedFinally.has(uid),
+      lastErrorWasFinal: this.#failures.endedFinally(uid),
     });
     if (volume === undefined || decision.kind === 'ignore') return { kind: 'done' };
     switch (decision.kind) {
       case 'cancel':
         await this.#writes.claimStatus(claim, patches.cancelPatch(claim, clock.nowMs()), signal);
-        this.#forgetFailures(uid);
+        this.#failures.forget(uid);
         events.forget(uid);
         events.normal('PersistentVolumeClaim', claim, 'VolumeModifyCanceled', 'Cancelled modify.');
         return { kind: 'done' };
@@ -98,7 +95,7 @@ export class ModificationReconciler {
         // the class's arrival wakes the claim; this is only in case nothing is heard of it
         return { kind: 'retry' };
       case 'modify': {
-        const restMs = decision.isRecorded ? this.#slow.restMs(uid, uidOf(decision.attributes)) : 0;
+        const restMs = decision.isRecorded ? this.#failures.restMs(uid, uidOf(decision.attributes)) : 0;
         if (restMs > 0) return { kind: 'retry', afterMs: restMs };
         return this.#modify(claim, volume, decision, signal);
       }
@@ -137,7 +134,7 @@ export class ModificationReconciler {
       if (signal.aborted) throw error;
       return this.#failed(claim, change, error, signal);
     }
-    this.#forgetFailures(uid);
+    this.#failures.forget(uid);
     // not what was read before the call, which may have taken long
     const volumeNow = watches.volume(volume.metadata.name) ?? volume;
     await this.#writes.volume(volumeNow, patches.volumePatch(volumeNow, name, retainFor), signal);
@@ -170,15 +167,13 @@ export class ModificationReconciler {
     const { name } = attributes.metadata;
     const code = statusCodeOf(error);
     const isInfeasible = code === 'INVALID_ARGUMENT';
-    this.#forgetFailures(uid);
-    if (isFinal(error)) this.#endedFinally.add(uid);
+    this.#failures.add(uid, uidOf(attributes), { isFinal: isFinal(error), isInfeasible });
     const text = describeDriverError(error);
     const told = isFinal(error) ? text : `${text}. Still modifying to VAC ${name}`;
     events.warning('PersistentVolumeClaim', claim, 'VolumeModifyFailed', told);
     const facts = { ...logFacts(claimRefOf(claim)), attributesClass: name, err: text };
     const what = isInfeasible ? 'is infeasible; trying again slowly' : 'failed; trying again';
     log.warn(facts, `a change of attributes ${what}`);
-    if (isInfeasible) this.#slow.add(uid, uidOf(attributes));
     const now = watches.claimByUid(uid) ?? claim;
     const failure = {
       status: isInfeasible ? ('Infeasible' as const) : ('InProgress' as const),
@@ -187,13 +182,6 @@ export class ModificationReconciler {
       message: messageOf(error),
     };
     await this.#writes.claimStatus(now, patches.failurePatch(now, name, failure, clock.nowMs()), signal);
-    return isInfeasible
-      ? { kind: 'retry', afterMs: this.#slow.restMs(uid, uidOf(attributes)) }
-      : { kind: 'retry' };
-  }
-
-  #forgetFailures(claimUid: string): void {
-    this.#slow.forget(claimUid);
-    this.#endedFinally.delete(claimUid);
+    return this.#failures.retry(uid, uidOf(attributes));
   }
 }

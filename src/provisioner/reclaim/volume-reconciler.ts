@@ -1,11 +1,10 @@
-import { ApiError, isConflict, isNotFound } from '../../kube/api-error.ts';
 import type { KubeApi } from '../../kube/kube-api.ts';
 import type { PersistentVolume } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
 import type { Clock } from '../../model/clock.ts';
-import { messageOf } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
 import { claimKey, uidOf } from '../../claims/claim-facts.ts';
+import { conflictMs, endFailedTurn } from '../failed-turn.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
 import type { ClusterView } from '../watches.ts';
 import { isMarked, type ClaimFate, type ReclaimDecision } from './decide-reclaim.ts';
@@ -18,8 +17,6 @@ import type { VolumeJudge } from './judge-volume.ts';
 import type { StandDown } from './stand-down.ts';
 import type { VolumeWrites } from './volume-writes.ts';
 
-/** The watch brings what was in our way; this is only in case it does not. */
-const conflictMs = 1_000;
 /** The PV as it was read last is in the store already. */
 const changedMs = 20;
 /** A machine that slept, or whose clock was set, notices a retention's end no later than this. */
@@ -72,14 +69,9 @@ export class VolumeReconciler {
       this.#forget(name);
       return { kind: 'done' };
     } catch (error) {
-      if (signal.aborted || isNotFound(error)) return { kind: 'done' };
-      if (isConflict(error)) return { kind: 'retry', afterMs: conflictMs };
-      log.warn(
-        { persistentVolume: name, err: messageOf(error) },
-        'a PV could not be worked on; trying again',
+      return endFailedTurn(error, signal, (err) =>
+        log.warn({ persistentVolume: name, err }, 'a PV could not be worked on; trying again'),
       );
-      const afterMs = error instanceof ApiError ? error.retryAfterMs : undefined;
-      return afterMs === undefined ? { kind: 'retry' } : { kind: 'retry', afterMs };
     }
   }
 

@@ -1,11 +1,9 @@
 import type { EventReason } from '../../claims/event-reasons.ts';
-import { ApiError, isConflict, isNotFound } from '../../kube/api-error.ts';
 import { backOffMs } from '../../kube/back-off.ts';
 import type { VolumeSnapshotContent } from '../../kube/objects.ts';
 import type { Outcome } from '../../kube/work-queue.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { ControllerCapability, DriverSnapshot } from '../../model/csi-driver.ts';
-import { messageOf } from '../../model/errors.ts';
 import type { Log } from '../../model/log.ts';
 import { statusCodeOf } from '../../model/status-code.ts';
 import type { VolumeLedger } from '../../model/volume-ledger.ts';
@@ -13,6 +11,7 @@ import { nodeLabel } from '../../claims/annotations.ts';
 import { uidOf } from '../../claims/claim-facts.ts';
 import type { OwnSide } from '../../claims/volume-facts.ts';
 import { describeDriverError, type DriverCalls } from '../driver-calls.ts';
+import { endFailedTurn } from '../failed-turn.ts';
 import type { OutcomeEvents } from '../outcome-events.ts';
 import type { ClusterView } from '../watches.ts';
 import { buildSnapshotRequest } from './build-snapshot-request.ts';
@@ -23,8 +22,6 @@ import { decideContent, type ContentDecision } from './decide-content.ts';
 import { isFinal } from './decide-final.ts';
 import { decideOwner } from './decide-owner.ts';
 
-/** The watch brings what was in our way; this is only in case it does not. */
-const conflictMs = 1_000;
 /** The driver is at work, and nobody tells when it is done. */
 const polls = { baseMs: 1_000, maxMs: 30_000 };
 
@@ -69,14 +66,9 @@ export class ContentReconciler {
       this.#polls.delete(name);
       return { kind: 'done' };
     } catch (error) {
-      if (signal.aborted || isNotFound(error)) return { kind: 'done' };
-      if (isConflict(error)) return { kind: 'retry', afterMs: conflictMs };
-      log.warn(
-        { volumeSnapshotContent: name, err: messageOf(error) },
-        'a snapshot could not be worked on; trying again',
+      return endFailedTurn(error, signal, (err) =>
+        log.warn({ volumeSnapshotContent: name, err }, 'a snapshot could not be worked on; trying again'),
       );
-      const afterMs = error instanceof ApiError ? error.retryAfterMs : undefined;
-      return afterMs === undefined ? { kind: 'retry' } : { kind: 'retry', afterMs };
     }
   }
 
