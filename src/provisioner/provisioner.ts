@@ -15,7 +15,8 @@ import type { SourceRef } from '../claims/data-source.ts';
 import { AdoptionLoop } from './adoption/adoption-loop.ts';
 import { ClaimGate } from './adoption/claim-gate.ts';
 import { DiscoveryLoop, type DiscoverySource } from './adoption/discovery-loop.ts';
-import { CapacityPublisher } from './capacity/capacity-publisher.ts';
+import type { CapacityPublisher } from './capacity/capacity-publisher.ts';
+import { startCapacity } from './capacity/start-capacity.ts';
 import { ClaimReconciler } from './claim-reconciler.ts';
 import type { ConditionSource } from './conditions/condition-loop.ts';
 import { ReclaimLoop } from './reclaim/reclaim-loop.ts';
@@ -24,6 +25,7 @@ import { CurrentCapabilities } from './current-capabilities.ts';
 import { meetDriver, readClusterUid } from './first-contact.ts';
 import { Intents } from './intents.ts';
 import { OutcomeEvents } from './outcome-events.ts';
+import type { ProvisionerSettings } from './provisioner-settings.ts';
 import { SourceProtection } from './protect-source.ts';
 import { sweepProtection } from './sweep-protection.ts';
 import { SharedHandles } from './reclaim/shared-handles.ts';
@@ -31,7 +33,8 @@ import { HandAdoption } from './orphans/adopt-by-hand.ts';
 import { Orphans } from './orphans/orphans.ts';
 import { SlowClaims } from './slow-claims.ts';
 import { sweepIntents, sweepMs } from './sweep-intents.ts';
-import { SnapshotLoop, snapshotTimeoutMs } from './snapshots/snapshot-loop.ts';
+import type { SnapshotLoop } from './snapshots/snapshot-loop.ts';
+import { startSnapshots } from './snapshots/start-snapshots.ts';
 import { isOfDriver, type OwnSide } from '../claims/volume-facts.ts';
 import { VolumeChanges } from './volume-changes.ts';
 import { isOpen, wakeOnNews } from './wake-on-news.ts';
@@ -41,49 +44,6 @@ import { Watches } from './watches.ts';
 const backoff = { baseMs: 1_000, maxMs: 5 * 60_000 };
 const resyncMs = 15 * 60_000;
 const flushMs = 2_000;
-
-export interface ProvisionerSettings {
-  readonly driverName: string;
-  readonly nodeName: string;
-  /** this node in our topology key */
-  readonly topologyValue: string;
-  /** whether claims are taken before kube-controller-manager asks, where that makes no difference */
-  readonly early: boolean;
-  /** whether a new PV's phase is written too */
-  readonly writePhase: boolean;
-  /** whether Immediate claims that no node was chosen for are this node's */
-  readonly immediateOnThisNode: boolean;
-  /** watch the claims and PVs with this node's label only, which a controller has to keep */
-  readonly scoped?: boolean;
-  /** look after this node's VolumeSnapshotContents, as csi-snapshotter does; unset: somebody else does, or nobody */
-  readonly snapshots?: boolean;
-  /** grow this node's volumes and apply VolumeAttributesClasses to them, as external-resizer does; unset: as above */
-  readonly expansion?: boolean;
-  readonly modification?: boolean;
-  /** share of a pool's size below which volumes that are only retained give way to new ones; unset: never */
-  readonly retainedYieldBelow?: number;
-  /** what volumes that are only retained may hold of this node, by namespace; unset or 0n: no cap */
-  readonly retainedPerNamespaceBytes?: bigint;
-  /** the driver has no EXPAND_VOLUME in its controller half, and grows volumes on kubelet's call */
-  readonly kubeletExpands?: boolean;
-  /** where capacity objects are published; unset: nowhere */
-  readonly capacityNamespace?: string;
-  /** where the controller notes what it let go while this node was not there; unset: nobody does */
-  readonly tombstoneNamespace?: string;
-  /** unset: read from the API */
-  readonly clusterUid?: string;
-  /** how long a claim of a class that adopts by name waits for other nodes' offers; 5 s */
-  readonly offerWithinMs?: number;
-  /** how often discovery folders are looked into; 10 s */
-  readonly discoverEveryMs?: number;
-  /** how long what lies there has to have been left alone; 10 s */
-  readonly discoverSettledMs?: number;
-  /** how often pools are looked for that PVs name and this node has not; 30 s */
-  readonly missingPoolsEveryMs?: number;
-  readonly workers: number;
-  /** deadline of one driver call */
-  readonly timeoutMs: number;
-}
 
 export interface ProvisionerOptions {
   readonly api: KubeApi;
@@ -210,15 +170,10 @@ export class Provisioner {
     const current = new CurrentCapabilities({ ...this.#options, first, onChange: () => resync() });
     const capabilities = current.known;
     const events = new OutcomeEvents(this.#recorder);
-    const calls = new DriverCalls({
-      driver,
-      driverName: own.driverName,
-      timeoutMs: settings.timeoutMs,
-      clock,
-      metrics,
-      // our own driver tells by itself
-      ...(ledger === undefined ? { onSpaceUsed: () => this.#capacity?.refresh() } : {}),
-    });
+    // our own driver tells by itself
+    const told = ledger === undefined ? { onSpaceUsed: () => this.#capacity?.refresh() } : {};
+    const { timeoutMs } = settings;
+    const calls = new DriverCalls({ driver, driverName: own.driverName, timeoutMs, clock, metrics, ...told });
     const intents = new Intents({ ledger, clusterUid, clock });
     const identity = `${clock.nowMs()}-${randomInt(10_000)}-${own.driverName}-${own.nodeName}`;
     const sharedHandles = new SharedHandles({ api: this.#options.api, watches });
@@ -288,7 +243,9 @@ export class Provisioner {
     };
     await watches.start(signal);
     if (ledger !== undefined && orphans !== undefined) {
-      this.#unowned = { orphans, adoption: new HandAdoption({ ...shared, ledger, orphans, clusterUid }) };
+      const { tombstoneNamespace } = settings;
+      const adoption = new HandAdoption({ ...shared, ledger, orphans, clusterUid, tombstoneNamespace });
+      this.#unowned = { orphans, adoption };
       if (gate !== undefined) {
         this.#adoption = new AdoptionLoop({ ...shared, ledger, gate, orphans, clusterUid });
         this.#undo.push(this.#adoption.start(signal));
@@ -306,8 +263,9 @@ export class Provisioner {
     volumes.start(signal);
     this.#undo.push(reclaim.start(signal));
     this.#reclaim = reclaim;
-    this.#publishCapacity({ own, ledger, capabilities, calls, signal });
-    this.#lookAfterSnapshots({ own, ledger, capabilities, events, onSource, signal });
+    const beside = { ...shared, ledger, capabilities };
+    this.#capacity = startCapacity({ ...beside, events: this.#recorder }, signal);
+    this.#snapshots = startSnapshots({ ...beside, ...told, onSource }, signal);
     changes.start(signal);
     this.#changes = changes;
     this.#queues = [claims, volumes];
@@ -329,60 +287,5 @@ export class Provisioner {
         'only claims and PVs with this label are seen: a controller with --scoped keeps it',
       );
     }
-  }
-
-  #publishCapacity(parts: {
-    readonly own: OwnSide;
-    readonly ledger: VolumeLedger | undefined;
-    readonly capabilities: ReadonlySet<ControllerCapability>;
-    readonly calls: DriverCalls;
-    readonly signal: AbortSignal;
-  }): void {
-    const namespace = this.#options.settings.capacityNamespace;
-    if (namespace === undefined || !parts.capabilities.has('GET_CAPACITY')) return;
-    const capacity = new CapacityPublisher({
-      ...this.#options,
-      ...parts,
-      namespace,
-      classes: () => this.#watches.classes(),
-      events: this.#recorder,
-    });
-    this.#watches.onClass(({ previous, current }) => {
-      const drivers = [previous?.provisioner, current?.provisioner];
-      if (drivers.includes(parts.own.driverName)) capacity.refresh();
-    });
-    capacity.start(parts.signal);
-    this.#capacity = capacity;
-  }
-
-  #lookAfterSnapshots({
-    signal,
-    ...parts
-  }: {
-    readonly own: OwnSide;
-    readonly ledger: VolumeLedger | undefined;
-    readonly capabilities: ReadonlySet<ControllerCapability>;
-    readonly events: OutcomeEvents;
-    readonly onSource: (ref: SourceRef) => void;
-    readonly signal: AbortSignal;
-  }): void {
-    const { driver, settings } = this.#options;
-    // what our own driver can do follows from pools that may be opened later
-    const isAble = parts.own.ownDriver || parts.capabilities.has('CREATE_DELETE_SNAPSHOT');
-    if (settings.snapshots !== true || !isAble) return;
-    const { driverName } = parts.own;
-    const calls = new DriverCalls({
-      ...this.#options,
-      driver,
-      driverName,
-      timeoutMs: snapshotTimeoutMs,
-      ...(parts.ledger === undefined ? { onSpaceUsed: () => this.#capacity?.refresh() } : {}),
-    });
-    const snapshots = new SnapshotLoop({ ...this.#options, ...parts, calls, volumes: this.#watches });
-    this.#watches.onVolume(({ previous, current }) => {
-      if (previous === undefined && current !== undefined) snapshots.onVolume(current);
-    });
-    snapshots.start(signal);
-    this.#snapshots = snapshots;
   }
 }

@@ -23,8 +23,6 @@ import { ContentWrites } from './content-writes.ts';
 const backoff = { baseMs: 1_000, maxMs: 5 * 60_000 };
 const resyncMs = 15 * 60_000;
 const workers = 10;
-/** One driver call's deadline: a file system is frozen and synced in it, and a small one copied. */
-export const snapshotTimeoutMs = 60_000;
 
 export interface SnapshotLoopOptions {
   readonly api: KubeApi;

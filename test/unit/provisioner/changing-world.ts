@@ -1,5 +1,5 @@
 import type { ClaimCondition, PersistentVolume, PersistentVolumeClaim } from '../../../src/kube/objects.ts';
-import type { ProvisionerSettings } from '../../../src/provisioner/provisioner.ts';
+import type { ProvisionerSettings } from '../../../src/provisioner/provisioner-settings.ts';
 import { World } from './world.ts';
 
 /** The PV's annotation for kubelet: the size before a growth that it has to finish. */
