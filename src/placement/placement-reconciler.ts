@@ -1,25 +1,17 @@
 import { nodeLabel, selectedNode } from '../claims/annotations.ts';
-import { namesClaim } from '../claims/volume-facts.ts';
-import { claimRefOf, logFacts, selectedNodeOf, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
+import { claimRefOf, logFacts, uidOf, volumeNameFor } from '../claims/claim-facts.ts';
 import { describeSource, type SourceRef } from '../claims/data-source.ts';
 import { findSource } from '../claims/find-source.ts';
 import { SourceWaits } from '../claims/source-waits.ts';
-import { isConflict, isNotFound } from '../kube/api-error.ts';
-import type { KubeApi } from '../kube/kube-api.ts';
-import { lookUp } from '../kube/look-up.ts';
 import type { PersistentVolumeClaim, StorageClass } from '../kube/objects.ts';
 import type { Outcome } from '../kube/work-queue.ts';
-import type { Clock } from '../model/clock.ts';
-import type { Log } from '../model/log.ts';
 import { sizeOf } from './claim-size.ts';
 import { decideAdvice, decideNode, promiseMs, mayPublishSoon, type NodeDecision } from './decide-node.ts';
-import { decideRelease, type ReleaseCause } from './decide-release.ts';
 import { decideTurn, type Turn } from './decide-turn.ts';
 import { describeJoin, describeNowhere } from './describe-nowhere.ts';
-import { type NodeState, nodeStateOf } from './node-state.ts';
-import type { PlacementReports } from './placement-reports.ts';
-import type { Survey } from './survey.ts';
-import type { Watches } from './watches.ts';
+import { guardClaim, type GuardOptions } from './guard-claim.ts';
+import type { NodeState } from './node-state.ts';
+import { patchClaim } from './patch-claim.ts';
 
 /** How long capacity objects of a class may be missing before its claims are told so: nodes that start need a moment. */
 const unpublishedMs = 5_000;
@@ -33,16 +25,8 @@ const sourceWaits = { baseMs: 250, maxMs: 15_000 };
 const unlabelled =
   'its VolumeSnapshotContent has no label loam.dev/node and the PersistentVolume that it was taken of is gone, or on no single node; put that label there';
 
-export interface PlacementReconcilerOptions {
-  readonly api: KubeApi;
-  readonly watches: Watches;
-  readonly survey: Survey;
-  readonly reports: PlacementReports;
-  readonly driverName: string;
-  readonly unreachableAfterMs: number;
+export interface PlacementReconcilerOptions extends GuardOptions {
   readonly scoped?: boolean;
-  readonly clock: Clock;
-  readonly log: Log;
 }
 
 /** Finds a node for one claim, or sees that the node which it waits for is there. Its key is the claim's uid. */
@@ -115,7 +99,7 @@ export class PlacementReconciler {
           afterMs: reports.cannotBeHad(claim, { text: turn.reason, kind: turn.reason }),
         };
       case 'guard':
-        return this.#guard(claim, turn.nodeName, signal);
+        return guardClaim(this.#options, claim, turn.nodeName, signal);
       case 'advise': {
         const facts = survey.factsFor(claim, turn.storageClass);
         const decision = decideAdvice(facts);
@@ -233,57 +217,6 @@ export class PlacementReconciler {
     return sinceMs + patienceMs - nowMs;
   }
 
-  async #guard(claim: PersistentVolumeClaim, nodeName: string, signal: AbortSignal): Promise<Outcome> {
-    const { survey, clock, unreachableAfterMs, reports, log } = this.#options;
-    const decision = decideRelease({
-      nodeName,
-      node: survey.nodeState(nodeName),
-      ...survey.absenceOf(nodeName),
-      selectedSinceMs: survey.selectedSinceMs(uidOf(claim)),
-      // looked up below
-      hasVolume: false,
-      nowMs: clock.nowMs(),
-      unreachableAfterMs,
-    });
-    if (decision.kind === 'keep') return { kind: 'done' };
-    log.debug({ ...logFacts(claimRefOf(claim)), reason: decision.reason }, 'its node is away');
-    if (decision.kind === 'wait') return { kind: 'retry', afterMs: decision.afterMs };
-    // all that was known may be a moment old, and this is not to be done on an old memory
-    const live = await this.#stillWaiting(claim, nodeName, decision.cause, signal);
-    if (live === undefined) return { kind: 'retry' };
-    const { resourceVersion } = live.metadata;
-    const body = {
-      metadata: { resourceVersion, annotations: { [selectedNode]: null }, labels: { [nodeLabel]: null } },
-    };
-    if (!(await this.#patch(live, body, signal))) return { kind: 'retry' };
-    reports.released(claim, decision.cause, decision.reason);
-    return { kind: 'done' };
-  }
-
-  /** The claim as it is now, if it still waits for this node and has no volume, and the node has not come back. */
-  async #stillWaiting(
-    claim: PersistentVolumeClaim,
-    nodeName: string,
-    cause: ReleaseCause,
-    signal: AbortSignal,
-  ): Promise<PersistentVolumeClaim | undefined> {
-    const { api } = this.#options;
-    const { namespace = '', name } = claim.metadata;
-    const [live, volume, node] = await Promise.all([
-      lookUp(api, 'PersistentVolumeClaim', { namespace, name }, signal),
-      lookUp(api, 'PersistentVolume', { name: volumeNameFor(uidOf(claim)) }, signal),
-      lookUp(api, 'Node', { name: nodeName }, signal),
-    ]);
-    const isBack =
-      node !== undefined &&
-      (cause === 'node-gone' ||
-        (cause === 'not-ready' && nodeStateOf(node, undefined, this.#options.driverName).isReady));
-    const isSame = live !== undefined && uidOf(live) === uidOf(claim) && selectedNodeOf(live) === nodeName;
-    if (!isSame || (live.spec.volumeName ?? '') !== '' || volume !== undefined || isBack) return undefined;
-    const reserved = this.#options.watches.volumesNaming(live).some((other) => namesClaim(other, live));
-    return reserved ? undefined : live;
-  }
-
   #select(claim: PersistentVolumeClaim, node: NodeState, signal: AbortSignal): Promise<boolean> {
     const body = {
       metadata: {
@@ -292,20 +225,6 @@ export class PlacementReconciler {
         labels: { [nodeLabel]: node.topologyValue },
       },
     };
-    return this.#patch(claim, body, signal);
-  }
-
-  /** @returns false where somebody else has changed the claim, or deleted it */
-  async #patch(claim: PersistentVolumeClaim, body: object, signal: AbortSignal): Promise<boolean> {
-    const { api, watches } = this.#options;
-    const { name, namespace = '' } = claim.metadata;
-    try {
-      const key = { namespace, name };
-      watches.putClaim(await api.patch('PersistentVolumeClaim', key, { type: 'merge', body }, signal));
-      return true;
-    } catch (error) {
-      if (isConflict(error) || isNotFound(error)) return false;
-      throw error;
-    }
+    return patchClaim(this.#options, claim, body, signal);
   }
 }
