@@ -2,7 +2,7 @@ import type { Clock } from '../model/clock.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import type { Metrics } from '../model/metrics.ts';
-import { ApiError, isExpired } from './api-error.ts';
+import { ApiError, ApiUnreachable, isExpired } from './api-error.ts';
 import { backOffMs, pause } from './back-off.ts';
 import type { KindName, Kinds } from './kinds.ts';
 import type { KubeApi, ListOptions, WatchEvent } from './kube-api.ts';
@@ -22,7 +22,7 @@ const shortWatchMs = 1_000;
 /** How long news as fresh as a moment ago counts as live while the next watch is being opened. */
 const openingGraceMs = 5_000;
 
-interface ReflectorOptions<K extends KindName> {
+export interface ReflectorOptions<K extends KindName> {
   readonly api: Pick<KubeApi, 'list' | 'watch'>;
   readonly kind: K;
   readonly list?: ListOptions;
@@ -48,6 +48,8 @@ export class Reflector<K extends KindName> {
   /** where the next watch begins; unset: a list has to come first */
   #version: string | undefined;
   #failures = 0;
+  /** since the last news a failure was that nobody answered */
+  #wasAway = false;
   #isStarted = false;
 
   constructor(options: ReflectorOptions<K>) {
@@ -180,7 +182,7 @@ export class Reflector<K extends KindName> {
       this.#version = undefined;
       throw new ApiError(410, 'Expired', `the watch went back to resourceVersion ${version}`);
     }
-    this.#failures = 0;
+    [this.#failures, this.#wasAway] = [0, false];
     if (event.type !== 'BOOKMARK') this.#options.store.apply(event.type, event.object);
     this.#version = version ?? this.#version;
   }
@@ -188,6 +190,9 @@ export class Reflector<K extends KindName> {
   async #recover(error: unknown, signal: AbortSignal): Promise<void> {
     this.#phase = 'waiting';
     if (error instanceof ApiError && saysBeginAgain(error)) this.#version = undefined;
+    // an API server that was away is back, and our place is too old for it: how long we waited for it is no reason to wait for the list
+    if (isExpired(error) && this.#wasAway) [this.#failures, this.#wasAway] = [0, false];
+    if (error instanceof ApiUnreachable) this.#wasAway = true;
     this.#failures += 1;
     this.#count('loam_reflector_failures_total');
     const isFirstExpiry = isExpired(error) && this.#failures === 1;

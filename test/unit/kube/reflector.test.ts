@@ -126,6 +126,30 @@ describe('the reflector', () => {
     expect(lists()).toBe(2);
   });
 
+  it('lists at once when a server that was away is back and its place is too old, but not again and again', async () => {
+    await started();
+    [listed, listVersion] = [[pv('b', 30)], '40'];
+    refusals.push(hangUp, hangUp, hangUp, failure(410, 'Expired'));
+    watches[0]?.destroy();
+    while (refusals.length > 0) {
+      await waiting();
+      // nobody lists while nobody answers
+      expect(lists()).toBe(1);
+      const seen = watchRequests().length;
+      while (watchRequests().length === seen) await clock.advance(50);
+    }
+    await watching(2);
+    expect(lists()).toBe(2);
+    expect(store.get('b')).toBeDefined();
+
+    refusals.push(failure(410, 'Expired'), failure(410, 'Expired'));
+    watches[1]?.destroy();
+    await waiting();
+    await clock.advance(60_000);
+    await waiting();
+    expect(lists()).toBeLessThanOrEqual(3);
+  });
+
   it('lists again when the server goes back in time, as after a restore of etcd', async () => {
     await started();
     [listed, listVersion] = [[pv('a', 3)], '4'];
