@@ -1,13 +1,10 @@
-import type { Clock } from '../model/clock.ts';
 import { messageOf } from '../model/errors.ts';
-import type { Log } from '../model/log.ts';
-import type { Metrics } from '../model/metrics.ts';
 import { ApiError } from './api-error.ts';
 import { pause } from './back-off.ts';
 import type { KindName, Kinds } from './kinds.ts';
-import type { KubeApi, ListRequest, Page } from './kube-api.ts';
-import { Reflector } from './reflector.ts';
-import { type Change, keyOf, type ObjectStore } from './store.ts';
+import type { ListRequest, Page } from './kube-api.ts';
+import { Reflector, type ReflectorOptions } from './reflector.ts';
+import { type Change, keyOf } from './store.ts';
 
 /** So often a kind is looked for that the cluster did not have; more often at first, since a cluster is set up in one go. */
 const lookAgainMs = 60_000;
@@ -22,18 +19,8 @@ const looksAtFirst = 30;
 export class OptionalReflector<K extends KindName> {
   /** Resolves when it is known whether the kind is served, and if so, when its objects were listed once. */
   readonly settled: Promise<void>;
-  readonly #options: {
-    readonly api: Pick<KubeApi, 'list' | 'watch'>;
-    readonly kind: K;
-    readonly store: ObjectStore<Kinds[K]>;
-    readonly list?: { readonly labelSelector?: string };
-    readonly project?: (object: Kinds[K]) => Kinds[K];
-    readonly clock: Clock;
-    readonly log: Log;
-    readonly metrics: Metrics;
-  };
+  readonly #options: ReflectorOptions<K>;
   readonly #settle = Promise.withResolvers<void>();
-  readonly #servedListeners: ((isServed: boolean) => void)[] = [];
   #reflector: Reflector<K> | undefined;
   #isServed = false;
   #wasEverServed = false;
@@ -41,17 +28,7 @@ export class OptionalReflector<K extends KindName> {
   /** why it is not served, as last logged */
   #saidMissing = '';
 
-  constructor(options: {
-    readonly api: Pick<KubeApi, 'list' | 'watch'>;
-    readonly kind: K;
-    readonly store: ObjectStore<Kinds[K]>;
-    readonly list?: { readonly labelSelector?: string };
-    /** as a Reflector's */
-    readonly project?: (object: Kinds[K]) => Kinds[K];
-    readonly clock: Clock;
-    readonly log: Log;
-    readonly metrics: Metrics;
-  }) {
+  constructor(options: ReflectorOptions<K>) {
     this.#options = options;
     this.settled = this.#settle.promise;
     // who does not wait for it need not handle that it never came
@@ -69,11 +46,6 @@ export class OptionalReflector<K extends KindName> {
         log.error({ err: error, kind, name }, 'a handler failed on a change');
       }
     });
-  }
-
-  /** Called when the kind comes or goes, before the news of its objects. */
-  onServed(handler: (isServed: boolean) => void): void {
-    this.#servedListeners.push(handler);
   }
 
   /** Whether the API server has the kind and lets us read it, as far as it was asked. */
@@ -148,7 +120,6 @@ export class OptionalReflector<K extends KindName> {
     this.#saidMissing = '';
     this.#isServed = true;
     this.#wasEverServed = true;
-    this.#tell();
   }
 
   #missing(error: ApiError): void {
@@ -160,15 +131,9 @@ export class OptionalReflector<K extends KindName> {
       else log.warn({ kind, err: why }, text);
     }
     this.#saidMissing = why;
-    const wasServed = this.#isServed;
     this.#isServed = false;
-    if (wasServed) this.#tell();
     for (const object of store.list()) store.remove(keyOf(object));
     this.#settle.resolve();
-  }
-
-  #tell(): void {
-    for (const listener of this.#servedListeners) listener(this.#isServed);
   }
 }
 

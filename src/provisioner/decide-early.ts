@@ -155,9 +155,6 @@ export function decideEarly(facts: EarlyFacts): EarlyDecision {
   return { kind: 'not-early', because: found.obstacle, reason: found.reason };
 }
 
-/** Every obstacle that there is, for tests and docs. */
-export const earlyObstacles: readonly EarlyObstacle[] = conditions.map(({ obstacle }) => obstacle);
-
 function isForThisNode({ claim, storageClass, own, immediateOnThisNode }: EarlyFacts): boolean {
   const node = selectedNodeOf(claim);
   if (node !== undefined) return node === own.nodeName;

@@ -59,7 +59,7 @@ export async function expandVolume(
 }
 
 /** The size that a request comes to, in whole blocks and never less than the present one. @throws StorageError 'size-out-of-range' */
-export function grownSize(spec: VolumeSpec, { requiredBytes, limitBytes }: CapacityRange): bigint {
+function grownSize(spec: VolumeSpec, { requiredBytes, limitBytes }: CapacityRange): bigint {
   if (limitBytes !== 0n && limitBytes < spec.sizeBytes) {
     throw new StorageError(
       'size-out-of-range',

@@ -15,7 +15,7 @@ import { backendOf, callError, type VolumeEnvironment } from './volume-environme
 import { notHere } from './not-here.ts';
 
 /** Beside the record, while the old data is on its way to the trash: an entry of it, with a record of its own. */
-export const oldName = 'old';
+const oldName = 'old';
 
 /** What of a volume's directory is not its data. */
 const markNames: readonly string[] = [recordName, acknowledgedName, usedName];

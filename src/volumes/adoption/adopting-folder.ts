@@ -6,7 +6,7 @@ import type { Log } from '../../model/log.ts';
 import { adoptingName } from './own-folders.ts';
 
 /** Names of a volume's data in its directory. */
-export const dataNames: readonly string[] = [dataName, imageName, diskMarkName];
+const dataNames: readonly string[] = [dataName, imageName, diskMarkName];
 
 /**
  * Brings what a crash left of an adoption to its end: a directory that has its data already becomes the volume, which is one rename;

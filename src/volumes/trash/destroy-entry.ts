@@ -14,7 +14,7 @@ import { recordNames, type DoomedRecord } from '../records/entry-record.ts';
 import { methodOf, type EntryRecord } from './trash-entry.ts';
 
 /** Beside the record once everything was erased: a crash while removing need not erase it all again. */
-export const erasedName = 'erased';
+const erasedName = 'erased';
 const keep = [...recordNames, erasedName];
 
 export interface DestroyOptions {
