@@ -2,29 +2,27 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DiskLab } from '../support/disk-lab.ts';
 import {
   adopt,
   containing,
-  dyingAfter,
+  cutShort,
+  DiscoveredDisk,
   entriesOf,
   makeDisk,
   remove,
   startDiscovering,
   stuckAfter,
 } from '../support/discovering.ts';
+import { dyingAt } from '../support/dying.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { whyNoScratchPool } from '../support/scratch-pool.ts';
-import { callFor, until } from '../support/volume-lab.ts';
+import { callFor } from '../support/volume-lab.ts';
 
 const why = whyNoScratchPool('ext4') || whyNoScratchPool('xfs');
 describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   it('are emptied when they are deleted, of everything but lost+found, and are new volumes then', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make();
+    const { lab, process, path } = found;
     const outside = join(lab.disk.basePath, 'outside');
     mkdirSync(join(path, 'deep', 'er'), { recursive: true });
     writeFileSync(outside, 'not of the disk');
@@ -49,11 +47,8 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   });
 
   it.each(['ext4', 'xfs'] as const)('of %s keep nothing that has the name of lost+found', async (fsType) => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a', fsType);
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make({ fsType });
+    const { process, path } = found;
     execFileSync('rm', ['-rf', join(path, 'lost+found')]);
     if (fsType === 'xfs') mkdirSync(join(path, 'lost+found', 'a tenant'), { recursive: true });
     else writeFileSync(join(path, 'lost+found'), 'a tenant');
@@ -63,11 +58,8 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   });
 
   it('are overwritten first where their class says scrub', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a', 'ext4');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make({ fsType: 'ext4' });
+    const { process, disk, path } = found;
     writeFileSync(join(path, 'file'), 'very-secret-token'.repeat(1000));
     const { volumeId } = await adopt(process, path, { onDelete: 'scrub' });
     await remove(process, volumeId);
@@ -76,12 +68,8 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   });
 
   it('are emptied in place for the next claim when they are recycled', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), 'old');
+    await using found = await DiscoveredDisk.make({ text: 'old' });
+    const { lab, process, path } = found;
     const { volumeId } = await adopt(process, path);
     await process.service.recycle({ volumeId }, callFor());
     expect(readdirSync(path)).toEqual(['lost+found']);
@@ -97,11 +85,8 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   });
 
   it('are deleted where a pod has them twice at one place, since two of its folders of the node overlap', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make();
+    const { process, path } = found;
     execFileSync('mount', ['--bind', path, path]);
     try {
       writeFileSync(join(path, 'file'), 'old');
@@ -114,11 +99,8 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   });
 
   it('with something mounted in them are left as they are', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make();
+    const { process, path } = found;
     const inner = join(path, 'inner');
     mkdirSync(inner);
     writeFileSync(join(path, 'file'), 'kept');
@@ -138,18 +120,14 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   });
 
   it('that are away when the process dies in the middle of emptying them are emptied when they are back, and not offered before', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    using other = makeDisk(lab, 'b');
-    const path = lab.at('discovery', 'sdb');
     const stuck = stuckAfter(1);
-    const first = await startDiscovering(lab, { pace: stuck.pace });
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make({ pace: stuck.pace });
+    const { lab, process: first, disk, path } = found;
+    using other = makeDisk(lab, 'b');
     // more than are removed at once, so that some are left
     for (let index = 0; index < 200; index += 1) writeFileSync(join(path, `file-${index}`), 'old');
     const { volumeId } = await adopt(first, path);
-    void remove(first, volumeId).catch(() => {});
-    await until(stuck.isStuck);
+    await cutShort(remove(first, volumeId), stuck.stuck);
     disk.unmount('--lazy');
     other.mount(path);
     writeFileSync(join(path, 'file'), 'of another');
@@ -172,16 +150,11 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   it.each(['released', 'taken'] as const)(
     'whose deletion is killed after %s are empty after a repeat',
     async (when) => {
-      await using lab = await DiskLab.make('plain');
-      using disk = makeDisk(lab, 'a');
-      const path = lab.at('discovery', 'sdb');
-      const { reached, isDead } = dyingAfter(when);
-      const first = await startDiscovering(lab, { reached, pace: stuckAfter(0).pace });
-      disk.mount(path);
-      writeFileSync(join(path, 'file'), 'old');
+      const { reached, died } = dyingAt(when);
+      await using found = await DiscoveredDisk.make({ text: 'old', reached, pace: stuckAfter(0).pace });
+      const { lab, process: first, path } = found;
       const { volumeId } = await adopt(first, path);
-      void remove(first, volumeId).catch(() => {});
-      await until(isDead);
+      await cutShort(remove(first, volumeId), died);
       const next = await startDiscovering(lab);
       await remove(next, volumeId);
       expect(readdirSync(path)).toEqual(['lost+found']);
@@ -192,16 +165,11 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   it.each(['recycling', 'gathered', 'emptied', 'remade', 'renewed'] as const)(
     'whose recycling is killed after %s are empty after a repeat',
     async (when) => {
-      await using lab = await DiskLab.make('plain');
-      using disk = makeDisk(lab, 'a');
-      const path = lab.at('discovery', 'sdb');
-      const { reached, isDead } = dyingAfter(when);
-      const first = await startDiscovering(lab, { reached });
-      disk.mount(path);
-      writeFileSync(join(path, 'file'), 'old');
+      const { reached, died } = dyingAt(when);
+      await using found = await DiscoveredDisk.make({ text: 'old', reached });
+      const { lab, process: first, path } = found;
       const { volumeId } = await adopt(first, path);
-      void first.service.recycle({ volumeId }, callFor()).catch(() => {});
-      await until(isDead);
+      await cutShort(first.service.recycle({ volumeId }, callFor()), died);
       const next = await startDiscovering(lab);
       await next.service.recycle({ volumeId }, callFor());
       expect(readdirSync(path)).toEqual(['lost+found']);
@@ -212,13 +180,10 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
   );
 
   it('whose record is damaged keep what is on them, and nothing is taken that could be theirs', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    using other = makeDisk(lab, 'b');
-    const path = lab.at('discovery', 'sdb');
     const stuck = stuckAfter(0);
-    const first = await startDiscovering(lab, { pace: stuck.pace });
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make({ pace: stuck.pace });
+    const { lab, process: first, path } = found;
+    using other = makeDisk(lab, 'b');
     other.mount(lab.at('discovery', 'sdc'));
     writeFileSync(join(path, 'file'), 'precious');
     const { volumeId } = await adopt(first, path);
@@ -234,8 +199,7 @@ describe.skipIf(why !== '')(`volumes that are mounted disks${why}`, () => {
     await second.stop();
 
     const third = await startDiscovering(lab, { pace: stuck.pace });
-    void remove(third, volumeId).catch(() => {});
-    await until(stuck.isStuck);
+    await cutShort(remove(third, volumeId), stuck.stuck);
     await third.stop();
     const [entry = ''] = readdirSync(lab.at('trash'));
     writeFileSync(lab.at('trash', entry, 'volume.json'), 'garbage');

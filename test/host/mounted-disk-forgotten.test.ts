@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { StorageError } from '../../src/model/errors.ts';
 import type { AdoptedVolume, ForgottenDisk } from '../../src/model/volume-ledger.ts';
-import { DiskLab } from '../support/disk-lab.ts';
+import { inventoryOf } from '../../src/volumes/inventory/take-inventory.ts';
 import {
   adopt,
   containing,
-  dyingAfter,
+  cutShort,
+  DiscoveredDisk,
   entriesOf,
   makeDisk,
   remove,
@@ -15,9 +16,10 @@ import {
   stuckAfter,
   volumesIn,
 } from '../support/discovering.ts';
+import { dyingAt } from '../support/dying.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { whyNoScratchPool } from '../support/scratch-pool.ts';
-import { callFor, until, type LabProcess } from '../support/volume-lab.ts';
+import { callFor, type LabProcess } from '../support/volume-lab.ts';
 
 const why = whyNoScratchPool('ext4');
 
@@ -37,12 +39,8 @@ function doomedOf({ pools }: LabProcess) {
 
 describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   it('are forgotten, and their disk is offered to nobody when it turns up, wherever, after a restart too', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const first = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), "a tenant's");
+    await using found = await DiscoveredDisk.make({ text: "a tenant's" });
+    const { lab, process: first, disk, path } = found;
     const { volumeId } = await adopt(first, path);
     disk.unmount();
     expect(await failureOf(remove(first, volumeId))).toMatchObject({
@@ -79,12 +77,9 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('make room for another disk at their mount point', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
+    await using found = await DiscoveredDisk.make();
+    const { lab, process, disk, path } = found;
     using other = makeDisk(lab, 'b');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
     const { volumeId } = await adopt(process, path);
     disk.unmount();
     other.mount(path);
@@ -97,12 +92,8 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('are volumes again, with what is on the disk, when they are adopted by hand', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), 'kept');
+    await using found = await DiscoveredDisk.make({ text: 'kept' });
+    const { lab, process, disk, path } = found;
     const { volumeId } = await adopt(process, path);
     disk.unmount();
     await forget(process, volumeId);
@@ -116,11 +107,8 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('are kept while the disk is there, while anything stands for them, and where they are no disks', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make();
+    const { lab, process, disk, path } = found;
     const { volumeId } = await adopt(process, path);
     expect(await failureOf(forget(process, volumeId))).toMatchObject({
       reason: 'in-use',
@@ -145,16 +133,11 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('are dropped from the trash where they wait for their disk, and only then', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const path = lab.at('discovery', 'sdb');
     const stuck = stuckAfter(0);
-    const first = await startDiscovering(lab, { pace: stuck.pace });
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), 'old');
+    await using found = await DiscoveredDisk.make({ text: 'old', pace: stuck.pace });
+    const { lab, process: first, disk, path } = found;
     const { volumeId } = await adopt(first, path);
-    void remove(first, volumeId).catch(() => {});
-    await until(stuck.isStuck);
+    await cutShort(remove(first, volumeId), stuck.stuck);
     expect(await failureOf(forget(first, volumeId))).toMatchObject({
       reason: 'in-use',
       message: containing('being emptied'),
@@ -165,10 +148,16 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
 
     const next = await startDiscovering(lab);
     await expect.poll(() => doomedOf(next)[0]?.failure?.message).toContain(`loam gc --forget ${volumeId}`);
+    const inventory = inventoryOf(next.environment);
+    expect(inventory.doomed()).toMatchObject([
+      { id: volumeId, stuck: { on: 'unusable disk', mountPoint: path } },
+    ]);
     const waiting = remove(next, volumeId).catch((error: unknown) => error);
     expect(await waiting).toMatchObject({ reason: 'pool-unavailable' });
     await forget(next, volumeId);
     lab.expectEmpty(next);
+    expect(inventory.doomed()).toEqual([]);
+    expect(inventory.forgotten()).toMatchObject([{ volumeId, type: 'ext4', mountPoint: path }]);
     await remove(next, volumeId);
     disk.mount(path);
     expect(await entriesOf(next)).toMatchObject([{ obstacle: containing('was forgotten') }]);
@@ -176,23 +165,17 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('are forgotten whole where they were being emptied for their next claim', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const path = lab.at('discovery', 'sdb');
     const stuck = stuckAfter(0);
-    const first = await startDiscovering(lab, { pace: stuck.pace });
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), 'old');
+    await using found = await DiscoveredDisk.make({ text: 'old', pace: stuck.pace });
+    const { lab, process: first, disk, path } = found;
     const { volumeId } = await adopt(first, path);
-    void first.service.recycle({ volumeId }, callFor()).catch(() => {});
-    await until(stuck.isStuck);
+    await cutShort(first.service.recycle({ volumeId }, callFor()), stuck.stuck);
     await first.stop();
     disk.unmount('--lazy');
-    const dying = dyingAfter('forgotten');
+    const dying = dyingAt('forgotten');
     const second = await startDiscovering(lab, { reached: dying.reached });
     await expect.poll(() => doomedOf(second)[0]?.failure).toBeDefined();
-    void forget(second, volumeId).catch(() => {});
-    await until(dying.isDead);
+    await cutShort(forget(second, volumeId), dying.died);
     const last = await startDiscovering(lab);
     expect(last.service.held()).toEqual([]);
     await expect.poll(() => doomedOf(last)[0]?.failure).toBeDefined();
@@ -205,16 +188,12 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('stay forgotten where the process dies right after', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const path = lab.at('discovery', 'sdb');
-    const { reached, isDead } = dyingAfter('forgotten');
-    const first = await startDiscovering(lab, { reached });
-    disk.mount(path);
+    const { reached, died } = dyingAt('forgotten');
+    await using found = await DiscoveredDisk.make({ reached });
+    const { lab, process: first, disk, path } = found;
     const { volumeId } = await adopt(first, path);
     disk.unmount();
-    void forget(first, volumeId).catch(() => {});
-    await until(isDead);
+    await cutShort(forget(first, volumeId), died);
     const next = await startDiscovering(lab);
     expect(next.service.held()).toEqual([]);
     expect(await forget(next, volumeId)).toMatchObject({ volumeId });
@@ -223,20 +202,16 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('are forgotten no more where the process dies before it has cleared the note of what was adopted', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const path = lab.at('discovery', 'sdb');
-    const first = await startDiscovering(lab);
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make();
+    const { lab, process: first, disk, path } = found;
     const { volumeId } = await adopt(first, path);
     disk.unmount();
     await forget(first, volumeId);
     disk.mount(path);
     await first.stop();
-    const { reached, isDead } = dyingAfter('commit');
+    const { reached, died } = dyingAt('commit');
     const second = await startDiscovering(lab, { reached });
-    void adoptByHand(second, path).catch(() => {});
-    await until(isDead);
+    await cutShort(adoptByHand(second, path), died);
     expect(existsSync(lab.at('.forgotten'))).toBe(true);
     const last = await startDiscovering(lab);
     expect(existsSync(lab.at('.forgotten'))).toBe(false);
@@ -246,11 +221,8 @@ describe.skipIf(why !== '')(`volumes whose disk is gone for good${why}`, () => {
   });
 
   it('take no other disk with them where their note cannot be read', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
-    const path = lab.at('discovery', 'sdb');
-    const first = await startDiscovering(lab);
-    disk.mount(path);
+    await using found = await DiscoveredDisk.make();
+    const { lab, process: first, disk, path } = found;
     const { volumeId } = await adopt(first, path);
     disk.unmount();
     await forget(first, volumeId);

@@ -8,28 +8,26 @@ import { DiskLab, MiB } from '../support/disk-lab.ts';
 import {
   adopt,
   containing,
-  dyingAfter,
+  cutShort,
+  DiscoveredDisk,
   entriesOf,
   makeDisk,
   remove,
   startDiscovering,
   volumesIn,
 } from '../support/discovering.ts';
+import { dyingAt } from '../support/dying.ts';
 import { failureOf } from '../support/failure-of.ts';
 import { whyNoScratchPool } from '../support/scratch-pool.ts';
-import { callFor, mountCapability, until } from '../support/volume-lab.ts';
+import { callFor, mountCapability } from '../support/volume-lab.ts';
 
 const away = { reason: 'pool-unavailable', message: containing('mount it there again') };
 
 const why = whyNoScratchPool('ext4') || whyNoScratchPool('xfs');
 describe.skipIf(why !== '')(`disks that are mounted in a discovery folder${why}`, () => {
   it.each(['ext4', 'xfs'] as const)('of %s are volumes of their own size, served to pods', async (fsType) => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a', fsType);
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), 'precious');
+    await using found = await DiscoveredDisk.make({ fsType, text: 'precious' });
+    const { lab, process, path } = found;
     expect(await entriesOf(process)).toMatchObject([{ path }]);
     expect((await entriesOf(process))[0]).not.toHaveProperty('obstacle');
     const adopted = await adopt(process, path);
@@ -70,13 +68,9 @@ describe.skipIf(why !== '')(`disks that are mounted in a discovery folder${why}`
   });
 
   it('are never served, emptied or forgotten while they are away or another is in their place, and serve again', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a');
+    await using found = await DiscoveredDisk.make({ text: 'precious' });
+    const { lab, process, disk, path } = found;
     using other = makeDisk(lab, 'b');
-    const process = await startDiscovering(lab);
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
-    writeFileSync(join(path, 'file'), 'precious');
     const { volumeId } = await adopt(process, path);
     await lab.stage(process, volumeId);
     await lab.publish(process, volumeId);
@@ -126,15 +120,10 @@ describe.skipIf(why !== '')(`disks that are mounted in a discovery folder${why}`
   it.each(['reserved', 'intent', 'data', 'commit'] as const)(
     'whose adoption is killed after %s are one volume after a repeat',
     async (when) => {
-      await using lab = await DiskLab.make('plain');
-      using disk = makeDisk(lab, 'a');
-      const path = lab.at('discovery', 'sdb');
-      const { reached, isDead } = dyingAfter(when);
-      const first = await startDiscovering(lab, { reached });
-      disk.mount(path);
-      writeFileSync(join(path, 'file'), 'precious');
-      void adopt(first, path).catch(() => {});
-      await until(isDead);
+      const { reached, died } = dyingAt(when);
+      await using found = await DiscoveredDisk.make({ text: 'precious', reached });
+      const { lab, process: first, path } = found;
+      await cutShort(adopt(first, path), died);
       const next = await startDiscovering(lab);
       const { volumeId } = await adopt(next, path);
       expect(next.service.held()).toMatchObject([{ volumeId }]);
@@ -239,12 +228,9 @@ describe.skipIf(why !== '')(`disks that are mounted in a discovery folder${why}`
   });
 
   it('cannot be archived, copied, snapshot, or asked for by a class, and grow by their file system only', async () => {
-    await using lab = await DiskLab.make('plain');
-    using disk = makeDisk(lab, 'a', 'xfs');
-    const process = await startDiscovering(lab);
+    await using found = await DiscoveredDisk.make({ fsType: 'xfs' });
+    const { process, disk, path } = found;
     const { service } = process;
-    const path = lab.at('discovery', 'sdb');
-    disk.mount(path);
     const capabilities = await service.getControllerCapabilities();
     expect(await failureOf(adopt(process, path, { onDelete: 'archive' }))).toMatchObject({
       reason: 'invalid-parameter',

@@ -1,12 +1,11 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Pace } from '../../src/host/pace.ts';
 import type { AdoptedVolume, DiscoveredEntry } from '../../src/model/volume-ledger.ts';
-import type { Step } from '../../src/volumes/volume-environment.ts';
-import { MiB, type DiskLab } from './disk-lab.ts';
+import { DiskLab, MiB } from './disk-lab.ts';
 import { FoundDisk } from './found-disk.ts';
-import { callFor, dead, type LabProcess, type StartOptions } from './volume-lab.ts';
+import { callFor, type LabProcess, type StartOptions } from './volume-lab.ts';
 
 const sizeBytes = 64n * MiB;
 
@@ -20,6 +19,51 @@ export function startDiscovering(lab: DiskLab, options: StartOptions = {}): Prom
 
 export function makeDisk(lab: DiskLab, name: string, fsType: 'ext4' | 'xfs' | 'btrfs' = 'ext4'): FoundDisk {
   return FoundDisk.make(join(lab.disk.basePath, 'disks'), name, fsType);
+}
+
+/** A disk in the discovery folder of a pool, and a process at work there. */
+export class DiscoveredDisk implements AsyncDisposable {
+  readonly lab: DiskLab;
+  readonly process: LabProcess;
+  readonly disk: FoundDisk;
+  /** where it is mounted first */
+  readonly path: string;
+
+  private constructor(lab: DiskLab, process: LabProcess, disk: FoundDisk) {
+    this.lab = lab;
+    this.process = process;
+    this.disk = disk;
+    this.path = lab.at('discovery', 'sdb');
+  }
+
+  /** @param options.text of a file `file` on the disk; unset: there is none */
+  static async make({
+    fsType,
+    text,
+    ...options
+  }: StartOptions & {
+    readonly fsType?: 'ext4' | 'xfs';
+    readonly text?: string;
+  } = {}): Promise<DiscoveredDisk> {
+    const lab = await DiskLab.make('plain');
+    let disk: FoundDisk | undefined;
+    try {
+      disk = makeDisk(lab, 'a', fsType);
+      const found = new DiscoveredDisk(lab, await startDiscovering(lab, options), disk);
+      disk.mount(found.path);
+      if (text !== undefined) writeFileSync(join(found.path, 'file'), text);
+      return found;
+    } catch (error) {
+      disk?.[Symbol.dispose]();
+      await lab[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.disk[Symbol.dispose]();
+    await this.lab[Symbol.asyncDispose]();
+  }
 }
 
 export function adopt(
@@ -42,36 +86,24 @@ export function volumesIn(lab: DiskLab): string[] {
   return readdirSync(lab.at('volumes'));
 }
 
-/** A process that dies after a step. */
-export function dyingAfter(when: Step): {
-  readonly reached: (step: Step) => Promise<void>;
-  readonly isDead: () => boolean;
-} {
-  let isDead = false;
-  return {
-    reached: async (step) => {
-      if (step !== when) return;
-      isDead = true;
-      await dead();
-    },
-    isDead: () => isDead,
-  };
+/** Lets something run until its process has died or is stuck; it does not end before that. */
+export async function cutShort(act: Promise<unknown>, end: Promise<void>): Promise<void> {
+  act.catch(() => {});
+  await end;
 }
 
 /** A removal that gets so far and no further, until its process is stopped. */
-export function stuckAfter(files: number): { readonly pace: Pace; readonly isStuck: () => boolean } {
+export function stuckAfter(files: number): { readonly pace: Pace; readonly stuck: Promise<void> } {
   let left = files;
-  let isStuck = false;
-  const wait = (signal: AbortSignal): Promise<void> => {
+  const { promise: stuck, resolve: tell } = Promise.withResolvers<void>();
+  const wait = async (signal: AbortSignal): Promise<void> => {
     left -= 1;
-    if (left >= 0) return Promise.resolve();
-    isStuck = true;
-    return new Promise((_, reject) => {
+    if (left >= 0) return;
+    tell();
+    await new Promise((_, reject) => {
       signal.addEventListener('abort', () => reject(new Error('stopped')), { once: true });
     });
   };
-  return {
-    pace: { files: (_count, signal) => wait(signal), bytes: (_count, signal) => wait(signal) },
-    isStuck: () => isStuck,
-  };
+  const pace: Pace = { files: (_count, signal) => wait(signal), bytes: (_count, signal) => wait(signal) };
+  return { pace, stuck };
 }

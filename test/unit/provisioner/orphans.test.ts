@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ApiUnreachable } from '../../../src/kube/api-error.ts';
+import type { PersistentVolume } from '../../../src/kube/objects.ts';
 import type { Provisioner } from '../../../src/provisioner/provisioner.ts';
 import type { Orphans } from '../../../src/provisioner/orphans/orphans.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';
@@ -32,6 +33,15 @@ describe.each([false, true])('volumes that nobody stands for (scoped watch: %s)'
     await world.pass(0);
     expect(world.volume()).toBeDefined();
   };
+  const retain = async () => {
+    const change = ({ spec }: PersistentVolume) => void (spec.persistentVolumeReclaimPolicy = 'Retain');
+    world.api.edit('PersistentVolume', 'pvc-uid-1', change);
+    await world.pass(0);
+  };
+  const deleteBoth = () => {
+    world.deleteClaim();
+    world.api.erase('PersistentVolume', 'pvc-uid-1');
+  };
   const kinds = async () =>
     (await orphans().list(soon())).map(({ held, decision }) => `${held.volumeId} ${decision.kind}`);
   const listsOfVolumes = () =>
@@ -46,15 +56,9 @@ describe.each([false, true])('volumes that nobody stands for (scoped watch: %s)'
 
   it('are there after policy Retain and kubectl delete pv, and no sweep takes them', async () => {
     await bound();
-    world.api.edit(
-      'PersistentVolume',
-      'pvc-uid-1',
-      ({ spec }) => void (spec.persistentVolumeReclaimPolicy = 'Retain'),
-    );
-    await world.pass(0);
+    await retain();
     expect(world.volume()?.metadata.finalizers).toEqual([]);
-    world.deleteClaim();
-    world.api.erase('PersistentVolume', 'pvc-uid-1');
+    deleteBoth();
     await world.pass(60 * 60_000);
     expect(await kinds()).toEqual(['pvc-uid-1 orphan']);
     expect(world.driver.deletes).toEqual([]);
@@ -109,14 +113,8 @@ describe.each([false, true])('volumes that nobody stands for (scoped watch: %s)'
 
   it('are none where a person just wrote a PV for them that the watch has not, or does not show', async () => {
     await bound();
-    world.api.edit(
-      'PersistentVolume',
-      'pvc-uid-1',
-      ({ spec }) => void (spec.persistentVolumeReclaimPolicy = 'Retain'),
-    );
-    await world.pass(0);
-    world.deleteClaim();
-    world.api.erase('PersistentVolume', 'pvc-uid-1');
+    await retain();
+    deleteBoth();
     await world.pass(0);
     world.api.put(
       'PersistentVolume',
@@ -131,14 +129,8 @@ describe.each([false, true])('volumes that nobody stands for (scoped watch: %s)'
 
   it('are not told while the API server does not answer', async () => {
     await bound();
-    world.api.edit(
-      'PersistentVolume',
-      'pvc-uid-1',
-      ({ spec }) => void (spec.persistentVolumeReclaimPolicy = 'Retain'),
-    );
-    await world.pass(0);
-    world.deleteClaim();
-    world.api.erase('PersistentVolume', 'pvc-uid-1');
+    await retain();
+    deleteBoth();
     await world.pass(0);
     world.api.fail('list', 'PersistentVolume', new ApiUnreachable('no answer'), { times: 1 });
     const { decision } = await orphans().look('pvc-uid-1', soon());

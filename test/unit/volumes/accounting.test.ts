@@ -13,11 +13,12 @@ import { RecordStore } from '../../../src/volumes/records/record-store.ts';
 import { SnapshotStore } from '../../../src/volumes/records/snapshot-store.ts';
 import { accountOf } from '../../../src/volumes/space/account-of.ts';
 import { undoVolume } from '../../../src/volumes/trash/undo-volume.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { eventually, NotYet } from '../../support/eventually.ts';
 import type { FailingFiles, FailurePlan } from '../../support/failing-files.ts';
 import { callFor, createRequest, GiB, VolumeLab, type LabProcess } from '../../support/volume-lab.ts';
 import { copyRequest, snapshotOf } from './lab-copy.ts';
-import { dyingAt, promised, stage } from './lab-volume.ts';
+import { promised, stage } from './lab-volume.ts';
 
 const files = vi.hoisted(() => ({ failing: undefined as FailingFiles | undefined }));
 vi.mock('node:fs/promises', async (original) => {

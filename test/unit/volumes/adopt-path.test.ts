@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AdoptPathOptions } from '../../../src/volumes/adoption/adopted-record.ts';
 import { readSource } from '../../../src/volumes/adoption/find-adoptable.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { callFor, createRequest, GiB, type LabProcess, VolumeLab } from '../../support/volume-lab.ts';
-import { dyingAt } from './lab-volume.ts';
 
 const MiB = 1n << 20n;
 

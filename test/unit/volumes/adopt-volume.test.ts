@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { metadataKeys } from '../../../src/model/class-parameters.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { callFor, createRequest, VolumeLab } from '../../support/volume-lab.ts';
-import { dyingAt } from './lab-volume.ts';
 
 const owner = {
   clusterUid: 'cluster-2',

@@ -3,18 +3,11 @@ import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 import { refusal } from '../../support/refusal.ts';
 import { claimOfTeam, makeUsed } from '../../support/used-volumes.ts';
-import {
-  callFor,
-  createRequest,
-  dead,
-  GiB,
-  until,
-  VolumeLab,
-  type LabProcess,
-} from '../../support/volume-lab.ts';
+import { callFor, createRequest, GiB, until, VolumeLab, type LabProcess } from '../../support/volume-lab.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {
@@ -154,17 +147,11 @@ describe('a volume whose class says archive', () => {
 describe('a process killed while it archives', () => {
   const steps: readonly Step[] = ['released', 'archiving', 'archived'];
   test.each(steps)('at %s leaves the volume whole, in one place or the other', async (step) => {
-    const died = Promise.withResolvers<void>();
-    const first = await lab.start({
-      reached: async (reached) => {
-        if (reached !== step) return;
-        died.resolve();
-        await dead();
-      },
-    });
+    const { reached, died } = dyingAt(step);
+    const first = await lab.start({ reached });
     await make(first);
     void remove(first);
-    await died.promise;
+    await died;
     const next = await lab.start();
     const isOver = step === 'archived';
     expect(next.service.held()).toHaveLength(isOver ? 0 : 1);

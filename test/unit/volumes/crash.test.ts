@@ -6,6 +6,7 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DirectoryBackend } from '../../../src/backends/directory/backend.ts';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
+import { dyingAt } from '../../support/dying.ts';
 import {
   callFor,
   createRequest,
@@ -22,22 +23,11 @@ beforeEach(async () => {
 });
 afterEach(() => lab.clear());
 
-/** A process that dies at a step: it never gets past it, and nothing of it runs any more. */
 async function startDyingAt(
   step: Step,
 ): Promise<{ readonly process: LabProcess; readonly died: Promise<void> }> {
-  let tell = (): void => {};
-  const died = new Promise<void>((resolve) => {
-    tell = resolve;
-  });
-  const process = await lab.start({
-    reached: async (reached) => {
-      if (reached !== step) return;
-      tell();
-      await dead();
-    },
-  });
-  return { process, died };
+  const { reached, died } = dyingAt(step);
+  return { process: await lab.start({ reached }), died };
 }
 
 const claim = { 'csi.storage.k8s.io/pvc/name': 'data', 'csi.storage.k8s.io/pvc/namespace': 'team' };

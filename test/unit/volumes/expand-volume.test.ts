@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
 import type { CapacityRange } from '../../../src/model/volume.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { expectRefused } from '../../support/refusal.ts';
 import {
   blockCapability,
@@ -12,7 +13,7 @@ import {
   VolumeLab,
   type LabProcess,
 } from '../../support/volume-lab.ts';
-import { dyingAt, promised, stage, startWithVolume } from './lab-volume.ts';
+import { promised, stage, startWithVolume } from './lab-volume.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
+import { dyingAt } from '../../support/dying.ts';
 import {
   expectNothing,
   id,
@@ -23,17 +24,8 @@ useInlineLab();
 describe('a process killed with an inline volume', () => {
   async function dieAt(step: Step, act: () => Promise<void>): Promise<void> {
     await process.stop();
-    let tell = (): void => {};
-    const died = new Promise<void>((resolve) => {
-      tell = resolve;
-    });
-    await restart({
-      reached: async (reached) => {
-        if (reached !== step) return;
-        tell();
-        await dead();
-      },
-    });
+    const { reached, died } = dyingAt(step);
+    await restart({ reached });
     void act();
     await died;
     await restart();

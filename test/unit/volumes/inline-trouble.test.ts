@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
 import type { PublishRequest } from '../../../src/model/node-driver.ts';
+import { dyingAt } from '../../support/dying.ts';
 import {
   expectNothing,
   id,
@@ -18,7 +19,7 @@ import {
   unpublish,
   useInlineLab,
 } from '../../support/inline-lab.ts';
-import { callFor, dead, until } from '../../support/volume-lab.ts';
+import { callFor, until } from '../../support/volume-lab.ts';
 
 useInlineLab();
 
@@ -97,18 +98,8 @@ describe('an inline volume whose pool goes', () => {
     await mkdir(lab.poolPath('two'));
     await process.stop();
     const pools = [lab.poolConfig('one'), lab.poolConfig('two')];
-    let tell = (): void => {};
-    const died = new Promise<void>((resolve) => {
-      tell = resolve;
-    });
-    await restart({
-      pools: [lab.poolConfig('one')],
-      reached: async (step) => {
-        if (step !== 'commit') return;
-        tell();
-        await dead();
-      },
-    });
+    const { reached, died } = dyingAt('commit');
+    await restart({ pools: [lab.poolConfig('one')], reached });
     void publish();
     await died;
     await rename(lab.poolPath('one'), `${lab.poolPath('one')}-away`);

@@ -1,10 +1,8 @@
-import type { Step, VolumeEnvironment } from '../../../src/volumes/volume-environment.ts';
 import type { FakeBackend } from '../../support/fake-backend.ts';
+import { stagingOf } from '../../support/used-volumes.ts';
 import {
   callFor,
   createRequest,
-  dead,
-  mountCapability,
   type LabProcess,
   type StartOptions,
   type VolumeLab,
@@ -23,12 +21,9 @@ export async function startWithVolume(
 
 /** Stages a volume as kubelet does, and tells where. */
 export async function stage(lab: VolumeLab, { node }: LabProcess, volumeId = 'pvc-a'): Promise<string> {
-  const stagingTargetPath = lab.kubeletPath(`staging-${volumeId}`);
-  await node.stage(
-    { volumeId, stagingTargetPath, capability: mountCapability, volumeContext: {} },
-    callFor(),
-  );
-  return stagingTargetPath;
+  const request = stagingOf(lab, volumeId);
+  await node.stage(request, callFor());
+  return request.stagingTargetPath;
 }
 
 /** What the first pool has promised to volumes and snapshots. */
@@ -57,18 +52,4 @@ export function pauseCopies(
     await Promise.race([going, aborted]);
   };
   return { begun, count: () => count, finish };
-}
-
-/** For a process that dies at a step of one volume: it never gets past it. */
-export function dyingAt(
-  step: Step,
-  volumeId = 'pvc-a',
-): { readonly reached: NonNullable<VolumeEnvironment['reached']>; readonly died: Promise<void> } {
-  const { promise: died, resolve: tell } = Promise.withResolvers<void>();
-  const reached = async (at: Step, id: string): Promise<void> => {
-    if (at !== step || id !== volumeId) return;
-    tell();
-    await dead();
-  };
-  return { reached, died };
 }

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
 import { limitKey } from '../../../src/model/volume.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { expectRefused } from '../../support/refusal.ts';
 import {
   callFor,
@@ -12,7 +13,7 @@ import {
   type LabProcess,
   type StartOptions,
 } from '../../support/volume-lab.ts';
-import { dyingAt, promised, startWithVolume } from './lab-volume.ts';
+import { promised, startWithVolume } from './lab-volume.ts';
 
 let lab: VolumeLab;
 beforeEach(async () => {

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { unlimitedPace, type Pace } from '../../../src/host/pace.ts';
 import type { VolumeCapability } from '../../../src/model/volume.ts';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { refusal } from '../../support/refusal.ts';
 import { claimOfTeam, makeUsed, stagingOf } from '../../support/used-volumes.ts';
 import {
@@ -184,6 +185,8 @@ describe('recycling a volume', () => {
     const { service, node } = process;
     const recycling = refusal(service.recycle({ volumeId: 'pvc-a' }, callFor()));
     await until(() => process.pools.open()[0]?.trash.holds('pvc-a') === true);
+    // until then it is busy
+    await until(() => !process.environment.locks.holds('pvc-a'));
     const targetPath = lab.kubeletPath('pod');
     const contentSource = { kind: 'volume', volumeId: 'pvc-a' } as const;
     const attempts = {
@@ -253,17 +256,11 @@ describe('recycling a volume', () => {
 describe('a process killed while it recycles', () => {
   const steps: readonly Step[] = ['recycling', 'gathered', 'emptied', 'remade', 'renewed'];
   test.each(steps)('at %s serves nothing half-way, and a repeat ends in the same state', async (step) => {
-    const died = Promise.withResolvers<void>();
-    const first = await lab.start({
-      reached: async (reached) => {
-        if (reached !== step) return;
-        died.resolve();
-        await dead();
-      },
-    });
+    const { reached, died } = dyingAt(step);
+    const first = await lab.start({ reached });
     await make(first);
     void first.service.recycle({ volumeId: 'pvc-a' }, callFor());
-    await died.promise;
+    await died;
     const next = await lab.start();
     const isOver = step === 'renewed';
     expect(next.service.held()).toMatchObject([{ volumeId: 'pvc-a', isRecycling: !isOver }]);

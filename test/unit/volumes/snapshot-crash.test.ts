@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Step } from '../../../src/volumes/volume-environment.ts';
+import { dyingAt } from '../../support/dying.ts';
 import { callFor, createRequest, dead, until, VolumeLab, type LabProcess } from '../../support/volume-lab.ts';
 
 let lab: VolumeLab;
@@ -16,14 +17,8 @@ const isWhole = (): boolean => existsSync(join(lab.poolPath(), 'snapshots', 'sna
 
 /** A process that dies at a step of a snapshot: it never gets past it. */
 async function startDyingAt(step: Step): Promise<{ process: LabProcess; died: Promise<void> }> {
-  const { promise: died, resolve: tell } = Promise.withResolvers<void>();
-  const process = await lab.start({
-    reached: async (reached, id) => {
-      if (reached !== step || id !== 'snap_s') return;
-      tell();
-      await dead();
-    },
-  });
+  const { reached, died } = dyingAt(step, 'snap_s');
+  const process = await lab.start({ reached });
   await process.service.createVolume(createRequest('a'), callFor());
   return { process, died };
 }
