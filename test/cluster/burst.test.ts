@@ -54,6 +54,7 @@ describe.skipIf(why !== undefined)(
             throw new NotYet(`${running} run`);
           },
           longMs,
+          500,
         );
         console.log(`${count} pods running after ${seconds()} s`);
         const starts = await cluster.kubectl([
@@ -77,6 +78,7 @@ describe.skipIf(why !== undefined)(
             throw new NotYet(`${left} are left`);
           },
           longMs,
+          500,
         );
         console.log(`all gone after ${Math.round((performance.now() - deletedMs) / 1000)} s`);
         console.log(`memory of Loam after them, MiB: ${memory()}`);

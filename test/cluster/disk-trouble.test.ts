@@ -4,7 +4,14 @@ import { eventually, NotYet } from '../support/eventually.ts';
 import { installWith } from '../support/loam-settings.ts';
 import { mountDisk, removeDisk } from '../support/node-disks.ts';
 import { claimOf, classOf, podOf } from '../support/pods.ts';
-import { loamPid, nodesOfCluster, onNode, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+import {
+  kubectlEveryMs,
+  loamPid,
+  nodesOfCluster,
+  onNode,
+  RealCluster,
+  whyNoCluster,
+} from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
 const cluster = new RealCluster();
@@ -43,6 +50,7 @@ function untilRoom(node: string, isRight: (max: string, reason: string) => boole
     },
     // a reason that changes alone is told once a minute
     90_000,
+    kubectlEveryMs,
   );
 }
 

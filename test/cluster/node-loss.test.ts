@@ -9,6 +9,7 @@ import { assertPoolEmpty } from '../support/pool-leftovers.ts';
 import {
   clusterScript,
   folderOfNode,
+  kubectlEveryMs,
   nodesOfCluster,
   RealCluster,
   whyNoCluster,
@@ -137,6 +138,7 @@ describe.skipIf(why !== undefined)(
             return true;
           },
           90_000,
+          kubectlEveryMs,
         );
         await assertPoolEmpty(folderOfNode(lost, poolPath), 60_000);
         expect(await loamOn(cluster, lost, 'gc', '--dry-run')).toMatch(/nothing to do/);

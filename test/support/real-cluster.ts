@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { messageOf } from '../../src/model/errors.ts';
+import { ClusterReader } from './cluster-reader.ts';
 import { eventually, NotYet } from './eventually.ts';
 import { whyNoGo } from './go-tools.ts';
 
@@ -23,8 +25,14 @@ export async function clusterScript(...args: readonly string[]): Promise<string>
   return stdout.trim();
 }
 
-/** Each look is a kubectl, which takes a tenth of a second of a processor from what is waited for. */
-const lookEveryMs = 200;
+const kubeconfigPath = join(dataPath, 'admin.kubeconfig');
+const reader = new ClusterReader(() => kubeconfigPath);
+/** A look takes the API server some milliseconds. */
+const lookEveryMs = 50;
+/** A look is a kubectl, which takes a tenth of a second of a processor from what is waited for. */
+export const kubectlEveryMs = 200;
+/** A look is one at all processes of the machine. */
+const processesEveryMs = 100;
 
 const inLoams = ['--namespace=loam-system'];
 
@@ -77,9 +85,7 @@ function pidWhere(inCgroup: string, inCommand: string): number | undefined {
   return undefined;
 }
 
-interface Listed {
-  readonly metadata: { readonly name: string; readonly uid: string };
-  readonly spec?: Record<string, unknown>;
+interface PodConditions {
   readonly status?: { readonly phase?: string; readonly conditions?: readonly Condition[] };
 }
 
@@ -96,15 +102,18 @@ interface Condition {
 
 /** The cluster that `scripts/cluster` keeps, as kubectl sees it. Everything is in one namespace, `default` unless told. */
 export class RealCluster {
+  readonly namespace: string;
   readonly #flags: readonly string[];
 
   constructor(namespace?: string) {
+    this.namespace = namespace ?? 'default';
+    // manifests may name others where none is told
     this.#flags = namespace === undefined ? [] : [`--namespace=${namespace}`];
   }
 
   async kubectl(args: readonly string[], stdin?: string): Promise<string> {
     // not through the script, which takes as long again as kubectl itself, and there are thousands of these
-    const flags = [`--kubeconfig=${join(dataPath, 'admin.kubeconfig')}`, ...this.#flags];
+    const flags = [`--kubeconfig=${kubeconfigPath}`, ...this.#flags];
     const child = run(join(dataPath, 'kubectl'), [...flags, ...args], {
       maxBuffer: 2 ** 24,
       timeout: 120_000,
@@ -119,6 +128,7 @@ export class RealCluster {
 
   /** One field, as kubectl's jsonpath finds it; empty where the object or the field is not there. */
   field(kind: string, name: string, path: string): Promise<string> {
+    if (reader.canTell(kind, path)) return reader.field(kind, this.namespace, name, path);
     return this.kubectl(['get', kind, name, '--ignore-not-found', `--output=jsonpath={${path}}`]);
   }
 
@@ -128,18 +138,23 @@ export class RealCluster {
   }
 
   async untilRunning(pod: string, timeoutMs = 60_000): Promise<void> {
-    await eventually(
-      `pod ${pod} ready`,
-      async () => {
-        const text = await this.kubectl(['get', 'pod', pod, '--ignore-not-found', '--output=json']);
-        const { status } = (text === '' ? {} : JSON.parse(text)) as Partial<Listed>;
-        if (status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True'))
-          return true;
-        throw new NotYet(`${status?.phase}; ${(await this.eventsOf(pod)).join(' | ')}`);
-      },
-      timeoutMs,
-      lookEveryMs,
-    );
+    try {
+      await eventually(
+        `pod ${pod} ready`,
+        async () => {
+          // of a Pod's status Loam reads less than we do
+          const found = (await reader.find('pod', this.namespace, pod)) as PodConditions | undefined;
+          const { conditions, phase } = found?.status ?? {};
+          if (conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')) return true;
+          throw new NotYet(`its phase is ${phase}`);
+        },
+        timeoutMs,
+        lookEveryMs,
+      );
+    } catch (error) {
+      const heard = (await this.eventsOf(pod)).join(' | ');
+      throw new Error(`${messageOf(error)}; heard: ${heard}`, { cause: error });
+    }
   }
 
   /** A kubelet that was just started does not know its pods at once. */
@@ -169,7 +184,7 @@ export class RealCluster {
         throw new NotYet(`it is ${found}`);
       },
       timeoutMs,
-      lookEveryMs,
+      reader.canTell(kind, path) ? lookEveryMs : kubectlEveryMs,
     );
   }
 
@@ -195,24 +210,15 @@ export class RealCluster {
 
   /** `reason: message` of everybody's events about an object of that name. */
   async eventsOf(name: string): Promise<readonly string[]> {
-    const text = await this.kubectl([
-      'get',
-      'events',
-      `--field-selector=involvedObject.name=${name}`,
-      '--output=jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}',
-    ]);
-    return text.split('\n').filter((line) => line !== '');
+    const events = await reader.eventsOf(this.namespace, name);
+    return events.map(({ reason, message }) => `${reason}: ${message}`);
   }
 
   /** How often what was warned of: `count reason: message` of everybody's Warning events about an object of that name. */
   async warningsAbout(name: string): Promise<readonly string[]> {
-    const text = await this.kubectl([
-      'get',
-      'events',
-      `--field-selector=involvedObject.name=${name},type=Warning`,
-      '--output=jsonpath={range .items[*]}{.count} {.reason}: {.message}{"\\n"}{end}',
-    ]);
-    return text.split('\n').filter((line) => line !== '');
+    const events = await reader.eventsOf(this.namespace, name);
+    const warnings = events.filter(({ type }) => type === 'Warning');
+    return warnings.map(({ count, reason, message }) => `${count ?? ''} ${reason}: ${message}`);
   }
 
   untilEvent(name: string, pattern: RegExp, timeoutMs = 60_000): Promise<string> {
@@ -250,6 +256,7 @@ export class RealCluster {
       `no process of Loam on ${absent.join(', ')}`,
       () => absent.every((node) => loamPid(node) === undefined),
       60_000,
+      processesEveryMs,
     );
   }
 
@@ -273,7 +280,7 @@ export class RealCluster {
         throw new NotYet(JSON.stringify(status));
       },
       120_000,
-      lookEveryMs,
+      kubectlEveryMs,
     );
   }
 
