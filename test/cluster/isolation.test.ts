@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { poolPath, removeAll, removeVolumes } from '../support/cluster-leftovers.ts';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { poolPath, removeAll, removeRest } from '../support/cluster-leftovers.ts';
+import { OwnNamespace, removeVolumes } from '../support/own-namespace.ts';
 import { claimOf, classOf, podOf } from '../support/pods.ts';
 import { assertPoolEmpty } from '../support/pool-leftovers.ts';
 import { folderOfNode, onNode, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
 const cluster = new RealCluster();
-const owner = new RealCluster('tenant-a');
-const stranger = new RealCluster('tenant-b');
 const node = 'node-b';
 const classes = ['loam', 'loam-directory'] as const;
 const strangers = [
@@ -26,23 +25,13 @@ const found = (pattern: string, path: string) => `tr -d "\\0" < ${path} | grep -
 describe.skipIf(why !== undefined)(
   `two namespaces on one node${why === undefined ? '' : ` (${why})`}`,
   () => {
-    beforeAll(async () => {
-      for (const name of ['tenant-a', 'tenant-b'])
-        await cluster.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
-    });
+    afterAll(() => removeRest(cluster));
 
-    afterEach(async () => {
-      await removeVolumes(owner);
-      await removeVolumes(stranger);
-      await removeAll(cluster);
-      await cluster.remove('storageclass', 'special');
-    });
-
-    afterAll(() => cluster.remove('namespace', 'tenant-a', 'tenant-b'));
-
-    it.each(classes)(
+    it.concurrent.each(classes)(
       'see nothing of each other in volumes of class %s, as root or as anybody',
       async (className) => {
+        await using owner = await OwnNamespace.open();
+        await using stranger = await OwnNamespace.open();
         const secret = randomBytes(8).toString('hex');
         const ownerContext = { runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000, runAsNonRoot: true };
         await owner.apply(
@@ -97,96 +86,37 @@ describe.skipIf(why !== undefined)(
       },
     );
 
-    it('cannot have a volume by naming its claim or its PV, or the node by a link in a subPath', async () => {
-      await owner.apply(claimOf('data'), podOf('owner', 'data', { node }));
-      await owner.untilRunning('owner');
-      const volume = await owner.field('pvc', 'data', '.spec.volumeName');
-      await stranger.apply(podOf('by-claim', 'data'), claimOf('by-name', { volumeName: volume }));
-      expect(await stranger.untilEvent('by-claim', /FailedScheduling/)).toMatch(
-        /persistentvolumeclaim "data" not found/,
-      );
-      console.log(await stranger.untilEvent('by-name', /./));
-      expect(await stranger.field('pvc', 'by-name', '.status.phase')).toBe('Pending');
-      expect(await cluster.field('pv', volume, '.spec.claimRef.namespace')).toBe('tenant-a');
-      expect(await cluster.field('pv', volume, '.status.phase')).toBe('Bound');
+    it.concurrent(
+      'cannot have a volume by naming its claim or its PV, or the node by a link in a subPath',
+      async () => {
+        await using owner = await OwnNamespace.open();
+        await using stranger = await OwnNamespace.open();
+        await owner.apply(claimOf('data'), podOf('owner', 'data', { node }));
+        await owner.untilRunning('owner');
+        const volume = await owner.field('pvc', 'data', '.spec.volumeName');
+        await stranger.apply(podOf('by-claim', 'data'), claimOf('by-name', { volumeName: volume }));
+        expect(await stranger.untilEvent('by-claim', /FailedScheduling/)).toMatch(
+          /persistentvolumeclaim "data" not found/,
+        );
+        console.log(await stranger.untilEvent('by-name', /./));
+        expect(await stranger.field('pvc', 'by-name', '.status.phase')).toBe('Pending');
+        expect(await cluster.field('pv', volume, '.spec.claimRef.namespace')).toBe(owner.namespace);
+        expect(await cluster.field('pv', volume, '.status.phase')).toBe('Bound');
 
-      const first = 'ln -sfn /var/lib/loam/pool /data/link';
-      await stranger.apply(claimOf('own'), podOf('planter', 'own', { node, first }));
-      await stranger.untilRunning('planter');
-      const text = JSON.stringify(podOf('follower', 'own', { node }));
-      const withLink = text.replace('"mountPath":"/data"', '"mountPath":"/data","subPath":"link"');
-      await stranger.apply(JSON.parse(withLink) as object);
-      console.log(await stranger.untilEvent('follower', /subPath/));
-      expect(await stranger.field('pod', 'follower', '.status.containerStatuses[0].ready')).toBe('false');
-    });
-
-    it.each(['thin', 'thick'])(
-      'find nothing of deleted volumes in new ones that are made at once (%s)',
-      async (provisioning) => {
-        const pattern = `tenant-a-${randomBytes(8).toString('hex')}`;
-        const size = `${sizeMi}Mi`;
-        const own = (name: string, block = false) => claimOf(name, { className: 'special', size, block });
-        const fill = `yes ${pattern} | head -c ${sizeMi * 2 ** 20} > /data/file; sync; ls -l /data/file`;
-        await cluster.apply(classOf('special', { parameters: { backend: 'loopback', provisioning } }));
-        await owner.apply(
-          own('raw', true),
-          own('files'),
-          claimOf('folder', { className: 'loam-directory', size }),
-          podOf('raw', 'raw', { node, block: true }),
-          podOf('files', 'files', { node, first: fill }),
-          podOf('folder', 'folder', { node, first: fill }),
-        );
-        for (const pod of ['raw', 'files', 'folder']) await owner.untilRunning(pod);
-        await owner.sh('raw', `yes ${pattern} | dd of=/dev/volume bs=1M 2>/dev/null; sync`);
-        // that the search finds what is there, in each of them to the last block
-        expect(Number(await owner.sh('raw', written))).toBe(sizeMi * 2 ** 20);
-        const perMi = Math.floor(2 ** 20 / (pattern.length + 1));
-        expect(Number(await owner.sh('raw', found(pattern, '/dev/volume')))).toBeGreaterThan(
-          perMi * sizeMi - 1,
-        );
-        for (const pod of ['files', 'folder'])
-          expect(Number(await owner.sh(pod, found(pattern, '/data/file')))).toBeGreaterThan(
-            perMi * sizeMi * 0.7,
-          );
-        const before = await blocksOfImages();
-        await removeVolumes(owner);
-
-        const claims = Array.from({ length: 5 }, (_, index) => `raw-${index}`);
-        await stranger.apply(
-          ...claims.flatMap((name) => [own(name, true), podOf(name, name, { node, block: true })]),
-          own('files'),
-          podOf('files', 'files', { node }),
-          claimOf('folder', { className: 'loam-directory' }),
-          podOf('folder', 'folder', { node }),
-        );
-        for (const name of claims) {
-          await stranger.untilRunning(name);
-          expect(await stranger.sh(name, 'wc -c < /dev/volume')).toBe(String(sizeMi * 2 ** 20));
-          expect(await stranger.sh(name, written)).toBe('0');
-          // blocks that get their first bytes now
-          await stranger.sh(
-            name,
-            'for at in 1 17 33; do echo mine | dd of=/dev/volume bs=5 seek=$((at * 200001)) conv=notrunc 2>/dev/null; done; sync',
-          );
-          expect(await stranger.sh(name, written)).toBe('15');
-        }
-        const after = await blocksOfImages();
-        const reused = [...after].filter((block) => before.has(block)).length;
-        console.log(
-          `${provisioning}: ${before.size} blocks of 4 KiB were in images before, ${after.size} are now, ${reused} of them the same`,
-        );
-        for (const name of ['files', 'folder']) {
-          await stranger.untilRunning(name);
-          expect(await stranger.sh(name, `grep -r ${pattern} /data | wc -l`)).toBe('0');
-          expect(await stranger.sh(name, 'find /data -type f | wc -l')).toBe('0');
-        }
-        // the images themselves, with what no pod is shown of them: the node's grep knows binary files
-        for (const image of await images())
-          expect(await onNode(node, 'sh', '-c', `grep -c -a ${pattern} ${image}; true`)).toBe('0');
+        const first = 'ln -sfn /var/lib/loam/pool /data/link';
+        await stranger.apply(claimOf('own'), podOf('planter', 'own', { node, first }));
+        await stranger.untilRunning('planter');
+        const text = JSON.stringify(podOf('follower', 'own', { node }));
+        const withLink = text.replace('"mountPath":"/data"', '"mountPath":"/data","subPath":"link"');
+        await stranger.apply(JSON.parse(withLink) as object);
+        console.log(await stranger.untilEvent('follower', /subPath/));
+        expect(await stranger.field('pod', 'follower', '.status.containerStatuses[0].ready')).toBe('false');
       },
     );
 
-    it('find nothing of a volume with the policy Recycle in it, when it is theirs', async () => {
+    it.concurrent('find nothing of a volume with the policy Recycle in it, when it is theirs', async () => {
+      await using owner = await OwnNamespace.open();
+      await using stranger = await OwnNamespace.open();
       await owner.apply(claimOf('data'), podOf('owner', 'data', { node, first: 'echo mine > /data/note' }));
       await owner.untilRunning('owner');
       const volume = await owner.field('pvc', 'data', '.spec.volumeName');
@@ -209,32 +139,110 @@ describe.skipIf(why !== undefined)(
       await cluster.untilField('pv', volume, '.metadata.name', '');
     });
 
-    it('leave nothing in the very blocks of a volume whose class scrubs, before they are given back', async () => {
-      const pattern = `tenant-a-${randomBytes(8).toString('hex')}`;
-      const first = `yes ${pattern} | dd of=/data/file bs=1M count=20 2>/dev/null; sync`;
-      await owner.apply(
-        claimOf('data', { className: 'loam-scrub', size: '32Mi' }),
-        podOf('owner', 'data', { node, first }),
+    /** One after the other: they look at the whole disk. */
+    describe('in the blocks of its disk', () => {
+      afterEach(async () => {
+        await removeAll(cluster);
+        await cluster.remove('storageclass', 'special');
+      });
+
+      it.each(['thin', 'thick'])(
+        'find nothing of deleted volumes in new ones that are made at once (%s)',
+        async (provisioning) => {
+          await using owner = await OwnNamespace.open();
+          await using stranger = await OwnNamespace.open();
+          const pattern = `tenant-a-${randomBytes(8).toString('hex')}`;
+          const size = `${sizeMi}Mi`;
+          const own = (name: string, block = false) => claimOf(name, { className: 'special', size, block });
+          const fill = `yes ${pattern} | head -c ${sizeMi * 2 ** 20} > /data/file; sync; ls -l /data/file`;
+          await cluster.apply(classOf('special', { parameters: { backend: 'loopback', provisioning } }));
+          await owner.apply(
+            own('raw', true),
+            own('files'),
+            claimOf('folder', { className: 'loam-directory', size }),
+            podOf('raw', 'raw', { node, block: true }),
+            podOf('files', 'files', { node, first: fill }),
+            podOf('folder', 'folder', { node, first: fill }),
+          );
+          for (const pod of ['raw', 'files', 'folder']) await owner.untilRunning(pod);
+          await owner.sh('raw', `yes ${pattern} | dd of=/dev/volume bs=1M 2>/dev/null; sync`);
+          // that the search finds what is there, in each of them to the last block
+          expect(Number(await owner.sh('raw', written))).toBe(sizeMi * 2 ** 20);
+          const perMi = Math.floor(2 ** 20 / (pattern.length + 1));
+          expect(Number(await owner.sh('raw', found(pattern, '/dev/volume')))).toBeGreaterThan(
+            perMi * sizeMi - 1,
+          );
+          for (const pod of ['files', 'folder'])
+            expect(Number(await owner.sh(pod, found(pattern, '/data/file')))).toBeGreaterThan(
+              perMi * sizeMi * 0.7,
+            );
+          const before = await blocksOfImages();
+          await removeVolumes(owner);
+
+          const claims = Array.from({ length: 5 }, (_, index) => `raw-${index}`);
+          await stranger.apply(
+            ...claims.flatMap((name) => [own(name, true), podOf(name, name, { node, block: true })]),
+            own('files'),
+            podOf('files', 'files', { node }),
+            claimOf('folder', { className: 'loam-directory' }),
+            podOf('folder', 'folder', { node }),
+          );
+          // blocks that get their first bytes now
+          const some =
+            'for at in 1 17 33; do echo mine | dd of=/dev/volume bs=5 seek=$((at * 200001)) conv=notrunc 2>/dev/null; done; sync';
+          for (const name of claims) {
+            await stranger.untilRunning(name);
+            const lines = ['wc -c < /dev/volume', written, some, written].join('\n');
+            expect((await stranger.sh(name, lines)).split('\n')).toEqual([
+              String(sizeMi * 2 ** 20),
+              '0',
+              '15',
+            ]);
+          }
+          const after = await blocksOfImages();
+          const reused = [...after].filter((block) => before.has(block)).length;
+          console.log(
+            `${provisioning}: ${before.size} blocks of 4 KiB were in images before, ${after.size} are now, ${reused} of them the same`,
+          );
+          for (const name of ['files', 'folder']) {
+            await stranger.untilRunning(name);
+            expect(await stranger.sh(name, `grep -r ${pattern} /data | wc -l`)).toBe('0');
+            expect(await stranger.sh(name, 'find /data -type f | wc -l')).toBe('0');
+          }
+          // the images themselves, with what no pod is shown of them: the node's grep knows binary files
+          for (const image of await images())
+            expect(await onNode(node, 'sh', '-c', `grep -c -a ${pattern} ${image}; true`)).toBe('0');
+        },
       );
-      await owner.untilRunning('owner');
-      const [image] = await images();
-      // what is open keeps its blocks when the file is removed, so that they can be looked at afterwards
-      const file = await open(folderOfNode(node, image ?? '/var/none'));
-      try {
-        const read = () => readFileSync(`/proc/self/fd/${file.fd}`);
-        const { size } = await file.stat();
-        expect(read().includes(pattern)).toBe(true);
-        await removeVolumes(owner);
-        await assertPoolEmpty(folderOfNode(node, poolPath), 60_000);
-        const { nlink } = await file.stat();
-        const left = read();
-        console.log(`scrubbed image: ${left.length} of ${size} bytes left to look at, ${nlink} links`);
-        expect(nlink).toBe(0);
-        expect(left.length).toBe(size);
-        expect(left.some((byte) => byte !== 0)).toBe(false);
-      } finally {
-        await file.close();
-      }
+
+      it('leave nothing in the very blocks of a volume whose class scrubs, before they are given back', async () => {
+        await using owner = await OwnNamespace.open();
+        const pattern = `tenant-a-${randomBytes(8).toString('hex')}`;
+        const first = `yes ${pattern} | dd of=/data/file bs=1M count=20 2>/dev/null; sync`;
+        await owner.apply(
+          claimOf('data', { className: 'loam-scrub', size: '32Mi' }),
+          podOf('owner', 'data', { node, first }),
+        );
+        await owner.untilRunning('owner');
+        const [image] = await images();
+        // what is open keeps its blocks when the file is removed, so that they can be looked at afterwards
+        const file = await open(folderOfNode(node, image ?? '/var/none'));
+        try {
+          const read = () => readFileSync(`/proc/self/fd/${file.fd}`);
+          const { size } = await file.stat();
+          expect(read().includes(pattern)).toBe(true);
+          await removeVolumes(owner);
+          await assertPoolEmpty(folderOfNode(node, poolPath), 60_000);
+          const { nlink } = await file.stat();
+          const left = read();
+          console.log(`scrubbed image: ${left.length} of ${size} bytes left to look at, ${nlink} links`);
+          expect(nlink).toBe(0);
+          expect(left.length).toBe(size);
+          expect(left.some((byte) => byte !== 0)).toBe(false);
+        } finally {
+          await file.close();
+        }
+      });
     });
   },
 );

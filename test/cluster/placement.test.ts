@@ -1,8 +1,15 @@
-import { afterEach, describe, expect, it } from 'vitest';
-import { removeAll } from '../support/cluster-leftovers.ts';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { removeAll, removeRest } from '../support/cluster-leftovers.ts';
 import { eventually } from '../support/eventually.ts';
+import { OwnNamespace } from '../support/own-namespace.ts';
 import { claimOf, classOf, freshName, podOf } from '../support/pods.ts';
-import { nodesOfCluster, pidInPod, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+import {
+  kubectlEveryMs,
+  nodesOfCluster,
+  pidInPod,
+  RealCluster,
+  whyNoCluster,
+} from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
 const cluster = new RealCluster();
@@ -34,7 +41,7 @@ function countOn(nodes: readonly string[]): Readonly<Record<string, number>> {
 }
 
 /** Time for whoever would say something twice: a volume comes and goes on each node, and room changes with it. */
-async function othersComeAndGo(): Promise<void> {
+async function othersComeAndGo(cluster: RealCluster): Promise<void> {
   const names = nodesOfCluster().map((node) => `other-${node}`);
   await cluster.apply(
     ...names.map((name) => claimOf(name)),
@@ -98,41 +105,6 @@ describe.skipIf(why !== undefined)(`the choice of a node${why === undefined ? ''
     expect(countOn(await nodesOf(names))).toEqual({ 'node-a': 0, 'node-b': 0, 'node-c': 4 });
   });
 
-  it.each(modes)(
-    'says once, with the numbers of each node, that none has room (%s)',
-    async (volumeBindingMode) => {
-      const huge = freshName('huge');
-      await cluster.apply(
-        classOf('special', { volumeBindingMode }),
-        claimOf(huge, { className: 'special', size: '900Ti' }),
-        podOf('pending', huge),
-      );
-      console.log(await cluster.untilEvent(huge, /ProvisioningFailed/));
-      await othersComeAndGo();
-      const warnings = await cluster.warningsAbout(huge);
-      expect(warnings).toHaveLength(1);
-      expect(warnings[0]).toMatch(/^1 ProvisioningFailed: no node has 900 TiB for class special: /);
-      for (const node of nodesOfCluster())
-        expect(warnings[0]).toMatch(new RegExp(`${node} has [\\d.]+ [GT]iB`));
-      expect(await cluster.field('pod', 'pending', '.status.phase')).toBe('Pending');
-    },
-  );
-
-  it.each(modes)('says once which parameter of the class does not exist (%s)', async (volumeBindingMode) => {
-    const doomed = freshName('doomed');
-    await cluster.apply(
-      classOf('special', { volumeBindingMode, parameters: { bakend: 'directory' } }),
-      claimOf(doomed, { className: 'special' }),
-      podOf('pending', doomed),
-    );
-    console.log(await cluster.untilEvent(doomed, /ProvisioningFailed/));
-    await othersComeAndGo();
-    const warnings = await cluster.warningsAbout(doomed);
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatch(/^1 ProvisioningFailed: .*bakend/);
-    expect(await cluster.field('pod', 'pending', '.status.phase')).toBe('Pending');
-  });
-
   it.each(['deleted', 'killed'])(
     'finishes a burst in whose middle the controller at work is %s',
     async (end) => {
@@ -144,7 +116,7 @@ describe.skipIf(why !== undefined)(`the choice of a node${why === undefined ? ''
           'loam-controller',
           '--output=jsonpath={.status.readyReplicas}',
         ]);
-      await eventually('two controllers ready', async () => (await ready()) === '2', 60_000);
+      await eventually('two controllers ready', async () => (await ready()) === '2', 60_000, kubectlEveryMs);
       const leader = () =>
         cluster.kubectl([
           ...inLoams,
@@ -181,7 +153,73 @@ describe.skipIf(why !== undefined)(`the choice of a node${why === undefined ? ''
       expect([...(await cluster.nodesOfVolumes()).keys()].toSorted()).toEqual(
         names.map((name) => `default/${name}`).toSorted(),
       );
-      await eventually('two controllers ready again', async () => (await ready()) === '2', 60_000);
+      await eventually(
+        'two controllers ready again',
+        async () => (await ready()) === '2',
+        60_000,
+        kubectlEveryMs,
+      );
     },
   );
 });
+
+describe.skipIf(why !== undefined)(
+  `a claim for which there is no node${why === undefined ? '' : ` (${why})`}`,
+  { concurrent: true },
+  () => {
+    const classes: string[] = [];
+    /** A pod that waits for a claim of a class of its own. @returns claim and class */
+    async function hopeless(
+      cluster: RealCluster,
+      {
+        size,
+        ...extra
+      }: { readonly size: string; readonly volumeBindingMode: string; readonly parameters?: object },
+    ): Promise<readonly [string, string]> {
+      const [claim, className] = [freshName('hopeless'), freshName('class')];
+      classes.push(className);
+      await cluster.apply(
+        classOf(className, extra),
+        claimOf(claim, { className, size }),
+        podOf('pending', claim),
+      );
+      return [claim, className];
+    }
+
+    afterAll(async () => {
+      await removeRest(cluster);
+      await cluster.remove('storageclass', ...classes);
+    });
+
+    it.each(modes)(
+      'says once, with the numbers of each node, that none has room (%s)',
+      async (volumeBindingMode) => {
+        await using own = await OwnNamespace.open();
+        const [claim, className] = await hopeless(own, { size: '900Ti', volumeBindingMode });
+        console.log(await own.untilEvent(claim, /ProvisioningFailed/));
+        await othersComeAndGo(own);
+        const warnings = await own.warningsAbout(claim);
+        expect(warnings).toHaveLength(1);
+        expect(warnings[0]).toContain(`1 ProvisioningFailed: no node has 900 TiB for class ${className}: `);
+        for (const node of nodesOfCluster())
+          expect(warnings[0]).toMatch(new RegExp(`${node} has [\\d.]+ [GT]iB`));
+        expect(await own.field('pod', 'pending', '.status.phase')).toBe('Pending');
+      },
+    );
+
+    it.each(modes)(
+      'says once which parameter of the class does not exist (%s)',
+      async (volumeBindingMode) => {
+        await using own = await OwnNamespace.open();
+        const parameters = { bakend: 'directory' };
+        const [claim] = await hopeless(own, { size: '64Mi', volumeBindingMode, parameters });
+        console.log(await own.untilEvent(claim, /ProvisioningFailed/));
+        await othersComeAndGo(own);
+        const warnings = await own.warningsAbout(claim);
+        expect(warnings).toHaveLength(1);
+        expect(warnings[0]).toMatch(/^1 ProvisioningFailed: .*bakend/);
+        expect(await own.field('pod', 'pending', '.status.phase')).toBe('Pending');
+      },
+    );
+  },
+);

@@ -1,14 +1,16 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { poolPath, removeAll } from '../support/cluster-leftovers.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { poolPath, removeRest } from '../support/cluster-leftovers.ts';
 import { eventually } from '../support/eventually.ts';
 import { kubectlLoam, loamOn } from '../support/loam-command.ts';
+import { OwnNamespace } from '../support/own-namespace.ts';
 import { claimOf, classOf, freshName, podOf } from '../support/pods.ts';
-import { assertPoolEmpty } from '../support/pool-leftovers.ts';
+import { assertGoneFromPool } from '../support/pool-leftovers.ts';
 import { folderOfNode, nodesOfCluster, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
-const cluster = new RealCluster();
+/** where events about PVs are, too */
+const everywhere = new RealCluster();
 const directory = { backend: 'directory', limit: 'advisory' };
 const classes: Readonly<Record<string, object>> = {
   'end-retained': { parameters: { retainFor: '1h' } },
@@ -26,7 +28,8 @@ interface Written {
 }
 
 /** A claim with a file in it, whose pod is gone again. */
-async function writtenClaim(className: string, claim = freshName('data')): Promise<Written> {
+async function writtenClaim(cluster: RealCluster, className: string): Promise<Written> {
+  const claim = freshName('data');
   const first = 'head -c 3000000 /dev/urandom > /data/file && sync';
   await cluster.apply(claimOf(claim, { className }), podOf('writer', claim, { first }));
   await cluster.untilRunning('writer');
@@ -38,12 +41,12 @@ async function writtenClaim(className: string, claim = freshName('data')): Promi
   return { claim, volume, node, handle, bytes };
 }
 
-async function release({ claim, volume }: Written): Promise<void> {
+async function release(cluster: RealCluster, { claim, volume }: Written): Promise<void> {
   await cluster.remove('pvc', claim);
   await cluster.untilField('pv', volume, '.status.phase', 'Released');
 }
 
-async function expectSameBytes({ claim, bytes }: Written): Promise<void> {
+async function expectSameBytes(cluster: RealCluster, { claim, bytes }: Written): Promise<void> {
   await cluster.apply(podOf('reader', claim));
   await cluster.untilRunning('reader');
   expect(await cluster.sh('reader', 'md5sum /data/file')).toBe(bytes);
@@ -51,65 +54,74 @@ async function expectSameBytes({ claim, bytes }: Written): Promise<void> {
 }
 
 async function show(title: string): Promise<void> {
-  console.log(`${title}\n${await cluster.kubectl(['get', 'pv'])}`);
+  console.log(`${title}\n${await everywhere.kubectl(['get', 'pv'])}`);
 }
 
 function untilGone(volume: string): Promise<void> {
-  return cluster.untilField('pv', volume, '.metadata.name', '', 90_000);
+  return everywhere.untilField('pv', volume, '.metadata.name', '', 90_000);
 }
 
 function setPolicy(volume: string, policy: string): Promise<string> {
   const patch = JSON.stringify({ spec: { persistentVolumeReclaimPolicy: policy } });
-  return cluster.kubectl(['patch', 'pv', volume, `--patch=${patch}`]);
+  return everywhere.kubectl(['patch', 'pv', volume, `--patch=${patch}`]);
 }
 
 describe.skipIf(why !== undefined)(
   `a volume whose claim is deleted${why === undefined ? '' : ` (${why})`}`,
+  { concurrent: true },
   () => {
     beforeAll(async () => {
-      await cluster.apply(...Object.entries(classes).map(([name, extra]) => classOf(name, extra)));
-    });
-    afterEach(async () => {
-      // what a test that failed has left must not be kept for an hour
-      await cluster.kubectl(['annotate', 'pv', '--all', 'loam.dev/retain-for-', 'loam.dev/retained-until-']);
-      await removeAll(cluster);
+      await everywhere.apply(...Object.entries(classes).map(([name, extra]) => classOf(name, extra)));
     });
     afterAll(async () => {
-      await cluster.remove('storageclass', ...Object.keys(classes));
+      // what a test that failed has left must not be kept for an hour
+      const notes = ['loam.dev/retain-for-', 'loam.dev/retained-until-'];
+      await everywhere.kubectl(['annotate', 'pv', '--all', ...notes]);
+      await removeRest(everywhere);
+      await everywhere.remove('storageclass', ...Object.keys(classes));
       for (const node of nodesOfCluster())
-        expect(await loamOn(cluster, node, 'gc', '--dry-run')).toMatch(/nothing to do/);
+        expect(await loamOn(everywhere, node, 'gc', '--dry-run')).toMatch(/nothing to do/);
     });
 
     it('is erased and gone with policy Delete and onDelete: scrub', async () => {
-      const written = await writtenClaim('loam-scrub');
+      await using cluster = await OwnNamespace.open();
+      const written = await writtenClaim(cluster, 'loam-scrub');
       await cluster.remove('pvc', written.claim);
       await untilGone(written.volume);
-      await assertPoolEmpty(folderOfNode(written.node, poolPath), 10_000);
+      await assertGoneFromPool(folderOfNode(written.node, poolPath), written, 10_000);
     });
 
     it('stays for retainFor, is given back by loam undelete with the same bytes, and goes when its time is set to now', async () => {
-      const written = await writtenClaim('end-retained');
-      await release(written);
+      await using cluster = await OwnNamespace.open();
+      const written = await writtenClaim(cluster, 'end-retained');
+      await release(cluster, written);
       const until = '.metadata.annotations.loam\\.dev/retained-until';
-      const time = await eventually('the end of its time', () => cluster.field('pv', written.volume, until));
+      // a moment after the phase
+      const untilTimed = () =>
+        eventually('the end of its time', async () => {
+          const time = await cluster.field('pv', written.volume, until);
+          return time !== '' && time;
+        });
+      const time = await untilTimed();
       expect(Date.parse(time) - Date.now()).toBeGreaterThan(3_000_000);
-      console.log(await cluster.untilEvent(written.volume, /VolumeRetained/));
+      console.log(await everywhere.untilEvent(written.volume, /VolumeRetained/));
       await show('retained');
       console.log(await kubectlLoam('undelete', written.volume, '--apply'));
       await cluster.untilBound([written.claim]);
       await show('undeleted');
-      await expectSameBytes(written);
+      await expectSameBytes(cluster, written);
       expect(await cluster.field('pv', written.volume, until)).toBe('');
-      await release(written);
-      await eventually('the end of its time', () => cluster.field('pv', written.volume, until));
+      await release(cluster, written);
+      await untilTimed();
       const now = `loam.dev/retained-until=${new Date().toISOString()}`;
       await cluster.kubectl(['annotate', '--overwrite', 'pv', written.volume, now]);
       await untilGone(written.volume);
-      await assertPoolEmpty(folderOfNode(written.node, poolPath), 30_000);
+      await assertGoneFromPool(folderOfNode(written.node, poolPath), written, 30_000);
     });
 
     it('is moved aside with onDelete: archive, where its bytes are kept, and goes from there when that is asked for', async () => {
-      const written = await writtenClaim('end-archived');
+      await using cluster = await OwnNamespace.open();
+      const written = await writtenClaim(cluster, 'end-archived');
       await cluster.remove('pvc', written.claim);
       await untilGone(written.volume);
       const folder = `${folderOfNode(written.node, poolPath)}/archive/${written.handle}`;
@@ -119,12 +131,13 @@ describe.skipIf(why !== undefined)(
       console.log(plan);
       expect(plan).toContain(written.handle);
       console.log(await kubectlLoam(`--node=${written.node}`, 'gc', '--archive', written.handle, '--yes'));
-      await assertPoolEmpty(folderOfNode(written.node, poolPath), 30_000);
+      await assertGoneFromPool(folderOfNode(written.node, poolPath), written, 30_000);
     });
 
     it('is left as it is with policy Retain; without its PV it is an orphan, which is told, adopted and has the same bytes', async () => {
-      const written = await writtenClaim('end-kept');
-      await release(written);
+      await using cluster = await OwnNamespace.open();
+      const written = await writtenClaim(cluster, 'end-kept');
+      await release(cluster, written);
       await cluster.remove('pv', written.volume);
       const plan = await loamOn(cluster, written.node, 'gc', '--dry-run');
       console.log(plan);
@@ -135,7 +148,7 @@ describe.skipIf(why !== undefined)(
           written.node,
           'adopt',
           written.handle,
-          `--claim=default/${written.claim}`,
+          `--claim=${cluster.namespace}/${written.claim}`,
           '--class=end-kept',
           '--apply',
         ),
@@ -145,21 +158,22 @@ describe.skipIf(why !== undefined)(
       await cluster.untilBound([written.claim]);
       expect(await cluster.field('pvc', written.claim, '.spec.volumeName')).toBe(adopted);
       await show('adopted');
-      await expectSameBytes(written);
-      await release({ ...written, volume: adopted });
+      await expectSameBytes(cluster, written);
+      await release(cluster, { ...written, volume: adopted });
       // a change of mind in the end counts
       await setPolicy(adopted, 'Delete');
       await untilGone(adopted);
     });
 
     it('is emptied and offered again with onRelease: recycle, and the next claim gets it, empty', async () => {
-      const written = await writtenClaim('end-recycled');
+      await using cluster = await OwnNamespace.open();
+      const written = await writtenClaim(cluster, 'end-recycled');
       const uid = await cluster.field('pv', written.volume, '.metadata.uid');
       const beganMs = performance.now();
       await cluster.remove('pvc', written.claim);
       await cluster.untilField('pv', written.volume, '.status.phase', 'Available');
       console.log(`available again after ${Math.round(performance.now() - beganMs)} ms`);
-      console.log(await cluster.untilEvent(written.volume, /VolumeRecycled/));
+      console.log(await everywhere.untilEvent(written.volume, /VolumeRecycled/));
       await show('recycled');
       const next = freshName('next');
       // elsewhere the scheduler would have a new one made
@@ -178,8 +192,9 @@ describe.skipIf(why !== undefined)(
     });
 
     it('is emptied likewise as a static PV with policy Recycle, written by hand', async () => {
-      const written = await writtenClaim('end-kept');
-      await release(written);
+      await using cluster = await OwnNamespace.open();
+      const written = await writtenClaim(cluster, 'end-kept');
+      await release(cluster, written);
       const text = await cluster.kubectl(['get', 'pv', written.volume, '--output=json']);
       const { spec } = JSON.parse(text) as { readonly spec: Readonly<Record<string, unknown>> };
       await cluster.remove('pv', written.volume);
@@ -194,7 +209,7 @@ describe.skipIf(why !== undefined)(
       const again = { ...written, claim: freshName('again') };
       await cluster.apply(claimOf(again.claim, { className: 'by-hand', volumeName: name }));
       await cluster.untilBound([again.claim]);
-      await expectSameBytes(again);
+      await expectSameBytes(cluster, again);
       await cluster.remove('pvc', again.claim);
       await cluster.untilField('pv', name, '.status.phase', 'Available');
       await show('recycled');

@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, it } from 'vitest';
-import { removeAll } from '../support/cluster-leftovers.ts';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { removeAll, removeRest } from '../support/cluster-leftovers.ts';
 import { eventually } from '../support/eventually.ts';
+import { OwnNamespace } from '../support/own-namespace.ts';
 import { claimOf, classOf, podOf, signOnce, statefulSetOf } from '../support/pods.ts';
 import { loamPid, nodesOfCluster, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
@@ -8,40 +9,82 @@ const why = await whyNoCluster();
 const cluster = new RealCluster();
 const noteOnce = { first: '[ -f /data/name ] || hostname > /data/name' };
 
-function nodesOf(pods: readonly string[]): Promise<string[]> {
+function nodesOf(cluster: RealCluster, pods: readonly string[]): Promise<string[]> {
   return Promise.all(pods.map((pod) => cluster.nodeOf(pod)));
 }
+
+describe.skipIf(why !== undefined)(
+  `sets and sharers on several nodes${why === undefined ? '' : ` (${why})`}`,
+  { concurrent: true },
+  () => {
+    beforeAll(() => cluster.apply(classOf('shared-by-node', { parameters: { sharing: 'node' } })));
+    afterAll(async () => {
+      await removeRest(cluster);
+      await cluster.remove('storageclass', 'shared-by-node');
+    });
+
+    it('keeps the data of a StatefulSet with each replica when all its pods are made anew', async () => {
+      await using cluster = await OwnNamespace.open();
+      const replicas = ['set-0', 'set-1', 'set-2'];
+      await cluster.apply(statefulSetOf('set', { replicas: 3, pod: { first: signOnce }, apart: true }));
+      for (const name of replicas) await cluster.untilRunning(name);
+      const nodes = await nodesOf(cluster, replicas);
+      expect(nodes.toSorted()).toEqual(nodesOfCluster());
+      const signs = await Promise.all(replicas.map((name) => cluster.sh(name, 'cat /data/sign')));
+      const uids = await Promise.all(replicas.map((name) => cluster.field('pod', name, '.metadata.uid')));
+      await cluster.kubectl(['delete', 'pods', ...replicas, '--wait=false']);
+      for (const [index, name] of replicas.entries()) {
+        await eventually(
+          `another pod ${name}`,
+          async () => ![uids[index], ''].includes(await cluster.field('pod', name, '.metadata.uid')),
+          60_000,
+        );
+        await cluster.untilRunning(name);
+        expect(signs[index]).toMatch(name);
+        expect(await cluster.sh(name, 'cat /data/sign')).toBe(signs[index]);
+      }
+      expect(await nodesOf(cluster, replicas)).toEqual(nodes);
+    });
+
+    it.each(['ReadWriteMany', 'ReadOnlyMany'])(
+      'brings all pods of a %s claim to the node of its volume where the class shares it by node',
+      async (accessMode) => {
+        await using cluster = await OwnNamespace.open();
+        const pods = ['first', 'second', 'third', 'fourth'];
+        await cluster.apply(
+          claimOf('many', { className: 'shared-by-node', accessMode }),
+          ...pods.map((name) => podOf(name, 'many', { readOnly: accessMode === 'ReadOnlyMany' })),
+        );
+        for (const name of pods) await cluster.untilRunning(name);
+        expect(new Set(await nodesOf(cluster, pods)).size).toBe(1);
+        if (accessMode === 'ReadOnlyMany') return;
+        for (const name of pods) await cluster.sh(name, 'hostname >> /data/names');
+        expect(await cluster.sh('first', 'cat /data/names')).toBe(pods.join('\n'));
+      },
+    );
+
+    it('refuses a claim of many writers on every node where the class does not share', async () => {
+      await using cluster = await OwnNamespace.open();
+      await cluster.apply(
+        ...nodesOfCluster().flatMap((node) => [
+          claimOf(`many-${node}`, { accessMode: 'ReadWriteMany' }),
+          podOf(`on-${node}`, `many-${node}`, { node }),
+        ]),
+      );
+      for (const node of nodesOfCluster()) {
+        expect(await cluster.untilEvent(`many-${node}`, /ProvisioningFailed/)).toMatch(/sharing: node/);
+        expect(await cluster.field('pod', `on-${node}`, '.status.phase')).toBe('Pending');
+      }
+    });
+  },
+);
 
 describe.skipIf(why !== undefined)(`several nodes${why === undefined ? '' : ` (${why})`}`, () => {
   afterEach(async () => {
     // a test that failed in the middle may have left it otherwise
     await cluster.kubectl(['uncordon', ...nodesOfCluster()]);
     await cluster.startLoam();
-    await cluster.remove('statefulset', '--all');
     await removeAll(cluster);
-    await cluster.remove('storageclass', 'special');
-  });
-
-  it('keeps the data of a StatefulSet with each replica when all its pods are made anew', async () => {
-    const replicas = ['set-0', 'set-1', 'set-2'];
-    await cluster.apply(statefulSetOf('set', { replicas: 3, pod: { first: signOnce }, apart: true }));
-    for (const name of replicas) await cluster.untilRunning(name);
-    const nodes = await nodesOf(replicas);
-    expect(nodes.toSorted()).toEqual(nodesOfCluster());
-    const signs = await Promise.all(replicas.map((name) => cluster.sh(name, 'cat /data/sign')));
-    const uids = await Promise.all(replicas.map((name) => cluster.field('pod', name, '.metadata.uid')));
-    await cluster.kubectl(['delete', 'pods', ...replicas, '--wait=false']);
-    for (const [index, name] of replicas.entries()) {
-      await eventually(
-        `another pod ${name}`,
-        async () => ![uids[index], ''].includes(await cluster.field('pod', name, '.metadata.uid')),
-        60_000,
-      );
-      await cluster.untilRunning(name);
-      expect(signs[index]).toMatch(name);
-      expect(await cluster.sh(name, 'cat /data/sign')).toBe(signs[index]);
-    }
-    expect(await nodesOf(replicas)).toEqual(nodes);
   });
 
   it('lets a pod run where its volume is, and nowhere else', async () => {
@@ -64,36 +107,6 @@ describe.skipIf(why !== undefined)(`several nodes${why === undefined ? '' : ` ($
     await cluster.untilRunning('held');
     expect(await cluster.nodeOf('held')).toBe('node-b');
     expect(await cluster.sh('held', 'cat /data/name')).toBe('maker');
-  });
-
-  it.each(['ReadWriteMany', 'ReadOnlyMany'])(
-    'brings all pods of a %s claim to the node of its volume where the class shares it by node',
-    async (accessMode) => {
-      const pods = ['first', 'second', 'third', 'fourth'];
-      await cluster.apply(
-        classOf('special', { parameters: { sharing: 'node' } }),
-        claimOf('many', { className: 'special', accessMode }),
-        ...pods.map((name) => podOf(name, 'many', { readOnly: accessMode === 'ReadOnlyMany' })),
-      );
-      for (const name of pods) await cluster.untilRunning(name);
-      expect(new Set(await nodesOf(pods)).size).toBe(1);
-      if (accessMode === 'ReadOnlyMany') return;
-      for (const name of pods) await cluster.sh(name, 'hostname >> /data/names');
-      expect(await cluster.sh('first', 'cat /data/names')).toBe(pods.join('\n'));
-    },
-  );
-
-  it('refuses a claim of many writers on every node where the class does not share', async () => {
-    await cluster.apply(
-      ...nodesOfCluster().flatMap((node) => [
-        claimOf(`many-${node}`, { accessMode: 'ReadWriteMany' }),
-        podOf(`on-${node}`, `many-${node}`, { node }),
-      ]),
-    );
-    for (const node of nodesOfCluster()) {
-      expect(await cluster.untilEvent(`many-${node}`, /ProvisioningFailed/)).toMatch(/sharing: node/);
-      expect(await cluster.field('pod', `on-${node}`, '.status.phase')).toBe('Pending');
-    }
   });
 
   it('holds nothing up on other nodes while Loam is away from one, where pods wait to start and to end', async () => {

@@ -1,22 +1,41 @@
 import { chown } from 'node:fs/promises';
-import { afterEach, describe, expect, it } from 'vitest';
-import { poolPath, removeAll } from '../support/cluster-leftovers.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { poolPath, removeRest } from '../support/cluster-leftovers.ts';
 import { eventually } from '../support/eventually.ts';
-import { claimOf, classOf, podOf } from '../support/pods.ts';
-import { folderOfNode, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
+import { OwnNamespace } from '../support/own-namespace.ts';
+import { claimOf, classOf, freshName, podOf } from '../support/pods.ts';
+import { folderOfNode, onNode, RealCluster, whyNoCluster } from '../support/real-cluster.ts';
 
 const why = await whyNoCluster();
-const cluster = new RealCluster();
 
 describe.skipIf(why !== undefined)(
   `volumes in pods of a real kubelet${why === undefined ? '' : ` (${why})`}`,
+  { concurrent: true },
   () => {
-    afterEach(() => removeAll(cluster));
+    afterAll(() => removeRest(new RealCluster()));
+
+    it('is told of on its claim when something is wrong with it, and when that is over', async () => {
+      await using cluster = await OwnNamespace.open();
+      const claim = freshName('claim');
+      await cluster.apply(claimOf(claim), podOf('user', claim));
+      await cluster.untilRunning('user');
+      const node = await cluster.nodeOf('user');
+      const handle = await cluster.field('pvc', claim, '.spec.volumeName');
+      const image = `${poolPath}/volumes/${handle}/image`;
+      await onNode(node, 'mv', image, `${image}.away`);
+      // each volume is looked at when Loam starts, and once a minute: the other tests run meanwhile
+      await cluster.killLoam(node);
+      const said = await cluster.untilEvent(claim, /VolumeConditionAbnormal/, 90_000);
+      expect(said).toMatch(/image .* is gone; restore it/);
+      await onNode(node, 'mv', `${image}.away`, image);
+      await cluster.untilEvent(claim, /VolumeConditionNormal/, 90_000);
+    });
 
     it.each([
       ['loam', /^\/dev\/loop\d+ .*ext4/],
       ['loam-directory', / ext4 | xfs | btrfs /],
     ])('gives a pod a volume of class %s, made when the pod asks for it', async (className, mount) => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(claimOf('first', { className }));
       await cluster.untilEvent('first', /WaitForFirstConsumer/);
       expect(await cluster.field('pvc', 'first', '.spec.volumeName')).toBe('');
@@ -28,7 +47,24 @@ describe.skipIf(why !== undefined)(
       expect(await cluster.sh('writer', 'grep " /data " /proc/mounts')).toMatch(mount);
     });
 
+    it.each(['loam', 'loam-directory'])(
+      'keeps the data of class %s from one pod to the next',
+      async (className) => {
+        await using cluster = await OwnNamespace.open();
+        await cluster.apply(
+          claimOf('kept', { className }),
+          podOf('first', 'kept', { first: 'echo one > /data/log' }),
+        );
+        await cluster.untilRunning('first');
+        await cluster.remove('pod', 'first');
+        await cluster.apply(podOf('second', 'kept', { first: 'echo two >> /data/log' }));
+        await cluster.untilRunning('second');
+        expect(await cluster.sh('second', 'cat /data/log')).toBe('one\ntwo');
+      },
+    );
+
     it('holds a loopback volume to its size', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(claimOf('small', { size: '32Mi' }), podOf('greedy', 'small'));
       await cluster.untilRunning('greedy');
       const answer = await cluster.sh('greedy', 'dd if=/dev/zero of=/data/big bs=1M count=64 2>&1; true');
@@ -36,6 +72,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it('serves one ReadWriteOnce claim to two pods of the node', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(claimOf('shared'), podOf('left', 'shared'), podOf('right', 'shared'));
       await cluster.untilRunning('left');
       await cluster.untilRunning('right');
@@ -46,6 +83,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it('refuses a ReadWriteOncePod claim to a second pod, until the first is gone', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(claimOf('alone', { accessMode: 'ReadWriteOncePod' }), podOf('holder', 'alone'));
       await cluster.untilRunning('holder');
       await cluster.apply(podOf('waiting', 'alone'));
@@ -55,6 +93,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it('gives a pod a raw block device of the size it asked for', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(claimOf('raw', { block: true }), podOf('device-user', 'raw', { block: true }));
       await cluster.untilRunning('device-user');
       expect(await cluster.sh('device-user', 'blockdev --getsize64 /dev/volume')).toBe(String(64 * 2 ** 20));
@@ -71,6 +110,7 @@ describe.skipIf(why !== undefined)(
     it.each(['loam', 'loam-directory'])(
       'mounts a claim of class %s read-only where the pod says so',
       async (className) => {
+        await using cluster = await OwnNamespace.open();
         await cluster.apply(
           claimOf('read', { className }),
           podOf('author', 'read', { first: 'echo text > /data/page' }),
@@ -87,6 +127,7 @@ describe.skipIf(why !== undefined)(
     it.each(['loam', 'loam-directory'])(
       'lets a pod without root write as its fsGroup to class %s',
       async (className) => {
+        await using cluster = await OwnNamespace.open();
         const securityContext = { runAsUser: 1000, runAsGroup: 1000, fsGroup: 2000, runAsNonRoot: true };
         await cluster.apply(
           claimOf('grouped', { className }),
@@ -98,6 +139,7 @@ describe.skipIf(why !== undefined)(
     );
 
     it('gives a large tree to the fsGroup of its pod, and leaves it alone where the pod wants that and its root is right', async () => {
+      await using cluster = await OwnNamespace.open();
       const fill =
         'for d in $(seq 100); do mkdir /data/$d; for f in $(seq 200); do : > /data/$d/$f; done; done';
       await cluster.apply(
@@ -126,6 +168,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it('serves kept data to a PV that was written by hand for its handle', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(
         classOf('kept', { reclaimPolicy: 'Retain' }),
         claimOf('original', { className: 'kept' }),
@@ -166,6 +209,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it('says on the claim which parameter of its class does not exist', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(
         classOf('typo', { parameters: { bakend: 'directory' } }),
         claimOf('doomed', { className: 'typo' }),
@@ -177,6 +221,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it('keeps the volume of a claim that is deleted while a pod uses it, and takes it with the pod', async () => {
+      await using cluster = await OwnNamespace.open();
       await cluster.apply(claimOf('going'), podOf('user', 'going', { first: 'echo here > /data/file' }));
       await cluster.untilRunning('user');
       const volume = await cluster.field('pvc', 'going', '.spec.volumeName');

@@ -1,5 +1,6 @@
 import { eventually, NotYet } from './eventually.ts';
 import { leftoversBelow } from './host-leftovers.ts';
+import { OwnNamespace } from './own-namespace.ts';
 import { assertPoolEmpty } from './pool-leftovers.ts';
 import { folderOfNode, mountsOfNode, nodesOfCluster, type RealCluster } from './real-cluster.ts';
 
@@ -9,7 +10,7 @@ export const poolPath = '/var/lib/loam/pool';
 /** Deletes what a test made, and waits until no pool and no node hold anything of it. */
 export async function removeAll(cluster: RealCluster): Promise<void> {
   // together: a claim waits for its pods by itself
-  await cluster.remove('pods,pvc', '--all');
+  await cluster.remove('statefulset,pods,pvc', '--all');
   await cluster.remove('pv', '--all');
   for (const node of nodesOfCluster()) {
     await assertPoolEmpty(folderOfNode(node, poolPath), 60_000);
@@ -27,14 +28,10 @@ export async function removeAll(cluster: RealCluster): Promise<void> {
   });
 }
 
-/** Deletes the pods and claims of the namespace, and waits until the PVs of its claims are gone. */
-export async function removeVolumes(cluster: RealCluster): Promise<void> {
-  // a claim may name a PV that is somebody else's
-  const bound = '{range .items[?(@.status.phase=="Bound")]}{.spec.volumeName}{"\\n"}{end}';
-  const names = (await cluster.kubectl(['get', 'pvc', `--output=jsonpath=${bound}`])).split('\n');
-  await cluster.remove('pods,pvc', '--all');
-  for (const name of names.filter((each) => each !== ''))
-    await cluster.untilField('pv', name, '.metadata.name', '', 90_000);
+/** After tests that ran at the same time in namespaces of their own: what one that failed has left goes, and then nothing is left. */
+export async function removeRest(cluster: RealCluster): Promise<void> {
+  await OwnNamespace.closeAll();
+  await removeAll(cluster);
 }
 
 function isOfVolume(line: string): boolean {

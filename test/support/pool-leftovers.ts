@@ -20,11 +20,29 @@ export function poolLeftovers(poolPath: string): string[] {
 
 /** No volume, image, trash, link, mount or loop device is left; waits, since trash is emptied in the background. */
 export async function assertPoolEmpty(poolPath: string, timeoutMs = 10_000): Promise<void> {
+  await assertNoneLeft(`an empty pool ${poolPath}`, () => poolLeftovers(poolPath), timeoutMs);
+}
+
+/** The same of one volume, where others may be. */
+export async function assertGoneFromPool(
+  poolPath: string,
+  { handle, claim }: { readonly handle: string; readonly claim: string },
+  timeoutMs: number,
+): Promise<void> {
+  const isOfIt = (path: string): boolean => path.includes(handle) || path.endsWith(`/${claim}`);
+  await assertNoneLeft(
+    `pool ${poolPath} without ${handle}`,
+    () => poolLeftovers(poolPath).filter(isOfIt),
+    timeoutMs,
+  );
+}
+
+async function assertNoneLeft(what: string, look: () => string[], timeoutMs: number): Promise<void> {
   const state = { left: [] as string[] };
   await eventually(
-    `an empty pool ${poolPath}`,
+    what,
     () => {
-      state.left = poolLeftovers(poolPath);
+      state.left = look();
       if (state.left.length > 0) throw new NotYet(`left: ${state.left.slice(0, 8).join(', ')}`);
       return true;
     },
