@@ -7,6 +7,7 @@ import { patienceMs } from './campaign.ts';
 import type { ClusterActors } from './cluster-actors.ts';
 import type { FaultWorld } from './fault-world.ts';
 import { type KeptVolume, Leaked, Lost, Stuck } from './kept-volume.ts';
+import { removeSnapshot } from './snapshot-actors.ts';
 
 const temporary = /^\.tmp-/;
 
@@ -51,7 +52,7 @@ export async function checkEmptied(
   await Promise.all(
     [...volumes, ...retained, ...recycled, ...orphans, ...archived].map((kept) => actors.finish(kept)),
   );
-  await Promise.all([...snapshots].map((kept) => actors.removeSnapshot(kept)));
+  await Promise.all([...snapshots].map((kept) => removeSnapshot(world, actors, kept)));
   await checkWorld(world, actors);
   const { findings } = await world.operator.plan();
   if (findings.length > 0) throw new Leaked(`loam gc finds ${JSON.stringify(findings)}`);

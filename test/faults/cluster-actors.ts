@@ -1,13 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type {
-  PersistentVolume,
-  PersistentVolumeClaim,
-  TypedReference,
-  VolumeSnapshot,
-} from '../../src/kube/objects.ts';
+import type { PersistentVolume, PersistentVolumeClaim, TypedReference } from '../../src/kube/objects.ts';
 import { eventually, NotYet } from '../support/eventually.ts';
 import { PodMount } from '../support/pod-mount.ts';
+import { compareRegions, writeRegions } from './block-device.ts';
 import { patienceMs } from './campaign.ts';
 import { insistently, inTime, once, soon } from './patience.ts';
 import type { FaultWorld } from './fault-world.ts';
@@ -18,14 +14,13 @@ import {
   type KeptSnapshot,
   type KeptVolume,
   Stuck,
+  volumeModeOf,
   writeSynced,
 } from './kept-volume.ts';
 
 const namespace = 'default';
 const selectedNode = 'volume.kubernetes.io/selected-node';
 const snapshotGroup = 'snapshot.storage.k8s.io';
-const beingDeleted = 'snapshot.storage.kubernetes.io/volumesnapshot-being-deleted';
-const contentFinalizer = 'snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection';
 
 const endOf: Readonly<Record<ClassKind, Readonly<Record<string, string>>>> = {
   delete: {},
@@ -63,17 +58,21 @@ export class ClusterActors {
   async create(
     kind: ClassKind,
     source?: KeptVolume | KeptSnapshot,
-    sizeMiB: number = source?.sizeMiB ?? 16,
+    isBlock: boolean = source?.isBlock ?? false,
   ): Promise<KeptVolume> {
     const { user } = this.#world;
+    const sizeMiB = source?.sizeMiB ?? 16;
     const claim = await user.createClaim({
       className: await this.classOf(kind),
       node: 'node-a',
       size: `${sizeMiB}Mi`,
-      ...(source === undefined ? {} : { spec: { dataSource: sourceOf(source) } }),
+      spec: {
+        volumeMode: volumeModeOf({ isBlock }),
+        ...(source === undefined ? {} : { dataSource: sourceOf(source) }),
+      },
     });
     const volume = await this.#untilBound(claim);
-    const kept: KeptVolume = { kind, claim, volume, files: new Map(source?.files), sizeMiB };
+    const kept: KeptVolume = { kind, claim, volume, files: new Map(source?.files), sizeMiB, isBlock };
     this.volumes.add(kept);
     return kept;
   }
@@ -102,15 +101,23 @@ export class ClusterActors {
   /** Compares what the pod sees with what was acknowledged. */
   async look(kept: KeptVolume): Promise<void> {
     if (kept.pod === undefined) return;
-    await compareFiles(`volume ${kept.volume.metadata.name}`, kept.pod.paths.targetPath, kept.files);
+    const what = `volume ${kept.volume.metadata.name}`;
+    const { targetPath } = kept.pod.paths;
+    await (kept.isBlock === true
+      ? compareRegions(what, targetPath, kept.sizeMiB, kept.files)
+      : compareFiles(what, targetPath, kept.files));
   }
 
   async write(kept: KeptVolume, bytes: Buffer = randomBytes(64 << 10)): Promise<void> {
     if (kept.pod === undefined) return;
     this.#count += 1;
+    const { targetPath } = kept.pod.paths;
     const name = `file-${this.#count}`;
-    const sum = await writeSynced(kept.pod.paths.targetPath, name, bytes);
-    kept.files = new Map([...kept.files, [name, sum]]);
+    const written =
+      kept.isBlock === true
+        ? await writeRegions(targetPath, kept.sizeMiB, this.#count, bytes)
+        : new Map([[name, await writeSynced(targetPath, name, bytes)]]);
+    kept.files = new Map([...kept.files, ...written]);
   }
 
   async close(kept: KeptVolume): Promise<void> {
@@ -146,59 +153,7 @@ export class ClusterActors {
       await user.edit('PersistentVolumeClaim', kept.claim, { status }, 'status');
     }
     kept.sizeMiB = sizeMiB;
-  }
-
-  /** Of what is on the volume now. */
-  async snapshot(kept: KeptVolume): Promise<KeptSnapshot> {
-    const { plane, user, snapshotClass } = this.#world;
-    this.#count += 1;
-    const name = `snapshot-${this.#count}`;
-    const { files, sizeMiB } = kept;
-    const spec = {
-      volumeSnapshotClassName: snapshotClass,
-      source: { persistentVolumeClaimName: kept.claim.metadata.name },
-    };
-    const snapshot = await plane.api.create(
-      'VolumeSnapshot',
-      { metadata: { name, namespace }, spec },
-      soon(),
-    );
-    const { uid = '' } = snapshot.metadata;
-    const content = await plane.api.create(
-      'VolumeSnapshotContent',
-      {
-        metadata: { name: `snapcontent-${uid}`, finalizers: [contentFinalizer] },
-        spec: {
-          deletionPolicy: 'Delete',
-          driver: user.driverName,
-          source: { volumeHandle: kept.volume.spec.csi?.volumeHandle ?? '' },
-          sourceVolumeMode: 'Filesystem',
-          volumeSnapshotClassName: snapshotClass,
-          volumeSnapshotRef: { namespace, name, uid },
-        },
-      },
-      soon(),
-    );
-    const ready = await inTime(
-      eventually(
-        `snapshot ${name} to be ready`,
-        async () => {
-          const now = await user.find('VolumeSnapshotContent', content);
-          if (now?.status?.readyToUse === true) return now;
-          throw new NotYet(JSON.stringify(now?.status));
-        },
-        patienceMs,
-      ),
-    );
-    const status = {
-      boundVolumeSnapshotContentName: content.metadata.name,
-      readyToUse: true,
-      restoreSize: `${sizeMiB}Mi`,
-    };
-    await user.edit('VolumeSnapshot', snapshot, { status }, 'status');
-    const taken: KeptSnapshot = { snapshot, content: ready, files, sizeMiB };
-    this.snapshots.add(taken);
-    return taken;
+    await this.look(kept);
   }
 
   /** The claim is deleted, and what its class says of the volume's end has come true. */
@@ -297,7 +252,7 @@ export class ClusterActors {
       name,
       className: kept.volume.spec.storageClassName ?? '',
       size: `${kept.sizeMiB}Mi`,
-      spec: { volumeName: kept.volume.metadata.name },
+      spec: { volumeName: kept.volume.metadata.name, volumeMode: volumeModeOf(kept) },
     });
     const volume = await this.#untilBound(claim);
     const { pod: _, ...rest } = kept;
@@ -345,18 +300,6 @@ export class ClusterActors {
     );
   }
 
-  async removeSnapshot(kept: KeptSnapshot): Promise<void> {
-    const { user } = this.#world;
-    this.snapshots.delete(kept);
-    await user.delete('VolumeSnapshot', kept.snapshot);
-    await inTime(user.untilGone('VolumeSnapshot', kept.snapshot, patienceMs));
-    await user.edit('VolumeSnapshotContent', kept.content, {
-      metadata: { annotations: { [beingDeleted]: 'yes' } },
-    });
-    await user.delete('VolumeSnapshotContent', kept.content);
-    await inTime(user.untilGone('VolumeSnapshotContent', kept.content, patienceMs));
-  }
-
   async #expandOnNode({ volume, pod }: KeptVolume, requiredBytes: bigint): Promise<void> {
     const request = {
       volumeId: volume.spec.csi?.volumeHandle ?? '',
@@ -390,10 +333,6 @@ export class ClusterActors {
 
 function sourceOf(source: KeptVolume | KeptSnapshot): TypedReference {
   return 'snapshot' in source
-    ? { apiGroup: snapshotGroup, kind: 'VolumeSnapshot', name: nameOf(source.snapshot) }
+    ? { apiGroup: snapshotGroup, kind: 'VolumeSnapshot', name: source.snapshot.metadata.name }
     : { kind: 'PersistentVolumeClaim', name: source.claim.metadata.name };
-}
-
-function nameOf({ metadata }: VolumeSnapshot): string {
-  return metadata.name;
 }

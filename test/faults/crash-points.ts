@@ -10,14 +10,19 @@ export interface CrashPoint {
 
 /**
  * Every step as a point to die at: after it, and for what takes time also in its midst. In an order in which any beginning is a sample:
- * places of the sources that were not met yet come first, spread over the whole run.
+ * places of the sources that were not met yet come first, spread over the whole run, then those that were met once, and so on: a place
+ * that is passed two thousand times does not crowd out the others.
  */
 export function crashPoints(steps: readonly Step[], lots: Lots): readonly CrashPoint[] {
-  const firsts = new Map<string, Step>();
-  for (const step of steps) if (!firsts.has(step.site)) firsts.set(step.site, step);
-  const fresh = [...firsts.values()];
-  const others = steps.filter((step) => !fresh.includes(step));
-  return [...spread(fresh, lots), ...spread(others, lots)].flatMap((step) =>
+  const rounds: Step[][] = [];
+  const met = new Map<string, number>();
+  for (const step of steps) {
+    const before = met.get(step.site) ?? 0;
+    met.set(step.site, before + 1);
+    (rounds[before] ??= []).push(step);
+  }
+  const inOrder = rounds.flatMap((round) => spread(round, lots));
+  return inOrder.flatMap((step) =>
     momentsOf(step, lots).map((moment) => ({
       step,
       kills: [{ at: step.number, moment }, ...recovery(lots)],

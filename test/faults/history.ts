@@ -8,6 +8,7 @@ import { adopt, orphan } from './orphan-actors.ts';
 import { thinkAgain } from './second-thoughts.ts';
 import { type ClassKind, classKinds, type KeptSnapshot, type KeptVolume } from './kept-volume.ts';
 import type { Lots } from './lots.ts';
+import { removeSnapshot, takeSnapshot } from './snapshot-actors.ts';
 
 const mostVolumes = 3;
 const mostSnapshots = 2;
@@ -55,7 +56,10 @@ export class History {
     }
     if (volumes.length === 0 || (volumes.length < mostVolumes && lots.isSo(0.2))) {
       const kind = lots.oneOf(classKinds);
-      return { what: `create ${kind}`, work: () => this.#make(kind) };
+      // the one backend that has raw block volumes
+      const isBlock = this.#world.backend === 'loopback' && lots.isSo(0.3);
+      const what = `create ${kind}${isBlock ? ' block' : ''}`;
+      return { what, work: () => this.#make(kind, undefined, isBlock) };
     }
     if (this.#released.length > 0 && volumes.length < mostVolumes && lots.isSo(0.3)) {
       const kept = lots.oneOf(this.#released);
@@ -80,7 +84,10 @@ export class History {
     // what was found is of the directory backend, whatever the classes of the others say
     const isOfClass = kept.isFound !== true;
     if (choice === 5 && isOfClass && snapshots.length < mostSnapshots)
-      return { what: `snapshot ${name}`, work: async () => snapshots.push(await actors.snapshot(kept)) };
+      return {
+        what: `snapshot ${name}`,
+        work: async () => snapshots.push(await takeSnapshot(this.#world, actors, kept)),
+      };
     if (choice <= 7 && isOfClass && volumes.length < mostVolumes) {
       const source = snapshots.length > 0 && lots.isSo(0.6) ? lots.oneOf(snapshots) : kept;
       return { what: `copy for ${name}`, work: () => this.#make('delete', source) };
@@ -88,7 +95,7 @@ export class History {
     if (choice === 8 && snapshots.length > 0) {
       const snapshot = snapshots.shift();
       if (snapshot !== undefined)
-        return { what: 'remove snapshot', work: () => actors.removeSnapshot(snapshot) };
+        return { what: 'remove snapshot', work: () => removeSnapshot(this.#world, actors, snapshot) };
     }
     if (choice <= 10) return { what: `remove ${name}`, work: () => this.#remove(kept) };
     if (kept.pod === undefined) return { what: `open ${name}`, work: () => actors.open(kept) };
@@ -111,8 +118,8 @@ export class History {
     };
   }
 
-  async #make(kind: ClassKind, source?: KeptVolume | KeptSnapshot): Promise<void> {
-    this.#volumes.push(await this.#actors.create(kind, source));
+  async #make(kind: ClassKind, source?: KeptVolume | KeptSnapshot, isBlock?: boolean): Promise<void> {
+    this.#volumes.push(await this.#actors.create(kind, source, isBlock));
   }
 
   async #remove(kept: KeptVolume): Promise<void> {

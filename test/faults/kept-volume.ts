@@ -9,7 +9,7 @@ import type {
 } from '../../src/kube/objects.ts';
 import type { PodMount } from '../support/pod-mount.ts';
 
-/** File names and the checksums of what was written and synced: what has to be there for as long as the volume is. */
+/** Names of files, or of a raw block volume's regions, and the checksums of what was written and synced: there for as long as the volume is. */
 export type KeptFiles = ReadonlyMap<string, string>;
 
 /** What a class of volumes says of their end. */
@@ -26,6 +26,8 @@ export interface KeptVolume {
   sizeMiB: number;
   /** it was made for no claim, so that no link leads to it */
   readonly isFound?: boolean;
+  /** a device for its pod, and no folder */
+  readonly isBlock?: boolean;
   /** set while a pod uses it */
   pod?: PodMount;
 }
@@ -35,6 +37,7 @@ export interface KeptSnapshot {
   readonly content: VolumeSnapshotContent;
   readonly files: KeptFiles;
   readonly sizeMiB: number;
+  readonly isBlock?: boolean;
 }
 
 /** Something that was acknowledged is not there: the worst that can happen. */
@@ -70,15 +73,29 @@ export async function compareFiles(what: string, folder: string, files: KeptFile
   for (const [name, sum] of files) {
     if (!missing.includes(name) && sumOf(await readFile(join(folder, name))) !== sum) changed.push(name);
   }
+  refuseDifference(what, { missing, changed, strange: names.filter((name) => !files.has(name)) });
+}
+
+interface Difference {
+  readonly missing: readonly string[];
+  readonly changed: readonly string[];
+  readonly strange: readonly string[];
+}
+
+/** @throws Lost where anything is missing or changed, else Leaked where anything is strange */
+export function refuseDifference(what: string, { missing, changed, strange }: Difference): void {
   if (missing.length + changed.length > 0)
     throw new Lost(
       `${what}: missing ${missing.join(', ') || 'nothing'}, changed ${changed.join(', ') || 'nothing'}`,
     );
-  const strange = names.filter((name) => !files.has(name));
   if (strange.length > 0)
     throw new Leaked(`${what}: it holds ${strange.join(', ')}, which nobody wrote to it`);
 }
 
-function sumOf(bytes: Buffer): string {
+export function volumeModeOf({ isBlock = false }: Pick<KeptVolume, 'isBlock'>): 'Block' | 'Filesystem' {
+  return isBlock ? 'Block' : 'Filesystem';
+}
+
+export function sumOf(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

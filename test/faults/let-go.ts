@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { cloningFinalizer } from '../../src/claims/annotations.ts';
 import { uidOf } from '../../src/claims/claim-facts.ts';
 import { buildTombstone } from '../../src/claims/tombstone.ts';
 import { poolUuidKey } from '../../src/model/volume.ts';
@@ -16,6 +17,7 @@ export async function letGo(world: FaultWorld, actors: ClusterActors, kept: Kept
   await actors.close(kept);
   await node.powerOff();
   try {
+    await endProtection(world, kept);
     await actors.removeClaim(kept);
     const { namespace = '', name } = kept.claim.metadata;
     const { volumeHandle = '', volumeAttributes } = kept.volume.spec.csi ?? {};
@@ -51,4 +53,12 @@ export async function letGo(world: FaultWorld, actors: ClusterActors, kept: Kept
   } finally {
     node.powerOn();
   }
+}
+
+/** As the controller does for a node that is away, which may have died before it said that it has copied from the claim's volume. */
+async function endProtection({ user }: FaultWorld, { claim }: KeptVolume): Promise<void> {
+  const now = await user.find('PersistentVolumeClaim', claim);
+  const finalizers = now?.metadata.finalizers?.filter((name) => name !== cloningFinalizer);
+  if (finalizers === undefined) return;
+  await user.edit('PersistentVolumeClaim', claim, { metadata: { finalizers } });
 }

@@ -6,8 +6,8 @@ import { PodMount } from '../support/pod-mount.ts';
 import { patienceMs } from './campaign.ts';
 import type { ClusterActors } from './cluster-actors.ts';
 import type { FaultWorld } from './fault-world.ts';
-import type { KeptVolume } from './kept-volume.ts';
-import { inTime } from './patience.ts';
+import { type KeptVolume, volumeModeOf } from './kept-volume.ts';
+import { insistently, inTime } from './patience.ts';
 
 const namespace = 'default';
 
@@ -40,7 +40,7 @@ export async function thinkAgain(
     name,
     className: kept.volume.spec.storageClassName ?? '',
     size: `${kept.sizeMiB}Mi`,
-    spec: { volumeName: kept.volume.metadata.name },
+    spec: { volumeName: kept.volume.metadata.name, volumeMode: volumeModeOf(kept) },
   });
   const again: KeptVolume = { ...kept, claim };
   const found = await inTime(
@@ -74,7 +74,7 @@ async function whatBecame(
     return pod;
   } catch (error) {
     // as kubelet does with a pod that cannot start and is deleted
-    await pod.stop().catch(() => {});
+    await insistently(`volume ${volume.metadata.name} to be let go of`, () => pod.stop());
     throw new NotYet(String(error));
   }
 }
