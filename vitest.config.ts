@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /** One project a suite, so that `scripts/test unit` and friends run exactly one folder. */
 const suite = (name: string, extra: object = {}) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: 10_000, ...extra },
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: 30_000, ...extra },
 });
 
 /** Suites that share the machine's mounts, loop devices or API server run one file at a time. */
@@ -23,6 +23,8 @@ export default defineConfig({
         ...alone,
         testTimeout: 180_000,
         hookTimeout: 300_000,
+        // tests of a file that have a namespace each; more pods at once than that would be late on two processors
+        maxConcurrency: 4,
         globalSetup: 'test/support/cluster-set-up.ts',
       }),
     ],

@@ -14,7 +14,7 @@ export class NotYet extends Error {
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | undefined | false> | T | undefined | false,
-  timeoutMs = 15_000,
+  timeoutMs = 30_000,
   everyMs = 15,
 ): Promise<T> {
   const endMs = performance.now() + timeoutMs;

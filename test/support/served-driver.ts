@@ -101,6 +101,6 @@ export async function refusal(
 }
 
 /** A context that nobody aborts. */
-export function anyCall(timeoutMs = 5000): CallContext {
+export function anyCall(timeoutMs = 20_000): CallContext {
   return { signal: new AbortController().signal, deadlineMs: Date.now() + timeoutMs };
 }

@@ -209,12 +209,12 @@ export function createRequest(name: string, changes: Partial<CreateVolumeRequest
 }
 
 /** A call whose caller listens for so long. */
-export function callFor(timeoutMs = 10_000): CallContext {
+export function callFor(timeoutMs = 20_000): CallContext {
   return { signal: AbortSignal.timeout(timeoutMs), deadlineMs: Date.now() + timeoutMs };
 }
 
 /** Waits until a condition holds. */
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 5000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`not so after ${timeoutMs} ms: ${condition.toString()}`);
