@@ -5,6 +5,7 @@ import type { DriverSnapshot } from '../../model/csi-driver.ts';
 import { toldText } from '../../model/told-text.ts';
 import type { Consistency } from '../../model/volume.ts';
 import { nodeLabel } from '../../claims/annotations.ts';
+import type { OwnSide } from '../../claims/volume-facts.ts';
 import { isMarkedCreating } from './content-facts.ts';
 import { beingCreated, consistencyNote, contentFinalizer } from './protocol.ts';
 
@@ -17,20 +18,19 @@ type Status = NonNullable<VolumeSnapshotContent['status']>;
 export class ContentWrites {
   readonly #api: KubeApi;
   readonly #clock: Clock;
-  readonly #topologyValue: string;
+  readonly #own: Pick<OwnSide, 'ownDriver' | 'topologyValue'>;
   readonly #store: (content: VolumeSnapshotContent) => void;
 
   constructor(options: {
     readonly api: KubeApi;
     readonly clock: Clock;
-    /** this node's, as the label says it */
-    readonly topologyValue: string;
+    readonly own: Pick<OwnSide, 'ownDriver' | 'topologyValue'>;
     /** told every answer, ahead of the watch */
     readonly store: (content: VolumeSnapshotContent) => void;
   }) {
     this.#api = options.api;
     this.#clock = options.clock;
-    this.#topologyValue = options.topologyValue;
+    this.#own = options.own;
     this.#store = options.store;
   }
 
@@ -41,7 +41,7 @@ export class ContentWrites {
   }
 
   async label(content: VolumeSnapshotContent, signal: AbortSignal): Promise<VolumeSnapshotContent> {
-    if (content.metadata.labels?.[nodeLabel] === this.#topologyValue) return content;
+    if (content.metadata.labels?.[nodeLabel] === this.#own.topologyValue) return content;
     return this.#judged(content, { labels: this.#labels() }, signal);
   }
 
@@ -59,8 +59,9 @@ export class ContentWrites {
   }
 
   /**
-   * What the driver says of the snapshot. What stands there already of its handle, time and size stays. Time and size are told with
-   * readiness: one that is made anew, since the driver was restarted in the middle, is of another moment.
+   * What the driver says of the snapshot. What stands there already of its handle, time and size stays. A time says that it is cut, and
+   * that its source may change: of our own driver's that is when it is ready, since one that is made anew, after a restart in the
+   * middle, is of another moment; another's tells it with its first answer.
    */
   async saveSnapshot(
     content: VolumeSnapshotContent,
@@ -73,7 +74,8 @@ export class ContentWrites {
       creationTime: createdAtMs * 1_000_000,
       ...(snapshot.sizeBytes > 0n ? { restoreSize: Number(snapshot.sizeBytes) } : {}),
     };
-    const told: Status = { snapshotHandle: snapshot.snapshotId, ...(snapshot.isReady ? settled : {}) };
+    const isCut = snapshot.isReady || !this.#own.ownDriver;
+    const told: Status = { snapshotHandle: snapshot.snapshotId, ...(isCut ? settled : {}) };
     const next = { ...told, ...known, readyToUse: snapshot.isReady };
     const isSame =
       known.readyToUse === next.readyToUse &&
@@ -112,7 +114,7 @@ export class ContentWrites {
   }
 
   #labels(): Record<string, string> {
-    return { [nodeLabel]: this.#topologyValue };
+    return { [nodeLabel]: this.#own.topologyValue };
   }
 
   #judged(

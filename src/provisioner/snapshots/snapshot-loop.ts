@@ -51,11 +51,10 @@ export class SnapshotLoop {
 
   constructor(options: SnapshotLoopOptions) {
     this.#options = options;
-    const { clock, log, metrics, own } = options;
+    const { clock, log, metrics } = options;
     this.#contents = new ContentWatches(options);
     const writes = new ContentWrites({
       ...options,
-      topologyValue: own.topologyValue,
       store: (content) => this.#contents.putContent(content),
     });
     const reconciler = new ContentReconciler({ ...options, contents: this.#contents, writes });

@@ -204,6 +204,19 @@ describe("another's driver", () => {
     expect(annotations()[creating]).toBe('yes');
   });
 
+  it('tells its time and size with the first answer, when it is cut: its source may go on from then', async () => {
+    world.driver.nowMs = () => 1_000;
+    world.driver.snapshots.copyingAnswers = 5;
+    world.put();
+    await world.start(foreign);
+    expect(world.content()?.status).toEqual({
+      snapshotHandle: snapshotId,
+      creationTime: 1e9,
+      restoreSize: 2 ** 30,
+      readyToUse: false,
+    });
+  });
+
   it('is believed to have what was made beforehand where it cannot list', async () => {
     world.driver.capabilities = new Set(['CREATE_DELETE_VOLUME', 'CREATE_DELETE_SNAPSHOT']);
     world.put({ metadata: { labels: label }, spec: { source: { snapshotHandle: 'theirs' } } });
