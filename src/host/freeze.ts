@@ -10,6 +10,8 @@ export interface FreezeOptions {
   readonly freezeWithinMs?: number;
   /** how long it may stay frozen, after which the holder thaws it by itself; 10 s unless told */
   readonly holdWithinMs?: number;
+  /** of mountinfo: what has to be mounted there still when its turn comes; unset: anything, or a directory of what lies below */
+  readonly mountId?: number;
   /** what follows the work and need not be waited for by the writers: done while it thaws */
   readonly afterwards?: () => Promise<void>;
 }
@@ -17,10 +19,14 @@ export interface FreezeOptions {
 // It has the root open for as long as it holds: an unmount is refused meanwhile, since what is frozen and nowhere mounted stays frozen,
 // and nobody finds it there to thaw it; and what is mounted over it or renamed does not lead the thaw elsewhere. Where much is dirty it
 // is written once before the freeze, so that little is left to be written while everybody waits. The end of its input, or the time,
-// ends the wait; signals that are meant for us do not, nor does a reader of its words who is gone.
+// ends the wait; signals that are meant for us do not, nor does a reader of its words who is gone. What was unmounted before it had its
+// root open is nothing to it: the path would be of the node's own file system then.
 const holder = `trap '' HUP INT TERM PIPE
 at=/proc/self/fd/3
 exec 3< "$1" || exit 3
+while read -r name id; do
+  [ "$name" = mnt_id: ] && [ "\${4:-$id}" != "$id" ] && echo 'it was unmounted before; try again' >&2 && exit 6
+done < /proc/self/fdinfo/3
 [ "$3" != sync ] || sync --file-system "$at" || exit 3
 fsfreeze --freeze "$at" || exit 3
 echo frozen
@@ -71,12 +77,13 @@ async function inTurn<T>(mountPath: string, signal: AbortSignal, act: () => Prom
 async function holdFrozen<T>(
   mountPath: string,
   work: () => Promise<T>,
-  { signal, freezeWithinMs = 5000, holdWithinMs = 10_000, afterwards }: FreezeOptions,
+  { signal, freezeWithinMs = 5000, holdWithinMs = 10_000, mountId, afterwards }: FreezeOptions,
 ): Promise<{ readonly result: T; readonly frozenMs: number }> {
   await thawLeft(mountPath);
   const hold = (holdWithinMs / 1000).toString();
   const first = unwrittenBytes() > littleBytes ? 'sync' : '';
-  const child = spawn('sh', ['-c', holder, 'sh', mountPath, hold, first], {
+  const only = mountId?.toString() ?? '';
+  const child = spawn('sh', ['-c', holder, 'sh', mountPath, hold, first, only], {
     detached: true,
     env: commandEnvironment(),
   });
@@ -137,9 +144,9 @@ async function thawLeft(mountPath: string): Promise<void> {
 
 const thawTries = 3;
 
-/** Of the holder's exit codes: it thawed what it froze. */
+/** Of the holder's exit codes: it thawed what it froze, or froze nothing. */
 function isThawedBy(code: number | undefined): boolean {
-  return code === 0 || code === 5;
+  return code === 0 || code === 5 || code === 6;
 }
 
 function isEnded({ exitCode, signalCode }: ChildProcessWithoutNullStreams): boolean {

@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ensureThawed, whileFrozen } from '../../src/host/freeze.ts';
 import { thawImages } from '../../src/host/thaw-images.ts';
 import { createImage } from '../../src/host/images.ts';
+import { mountAt, readMounts } from '../../src/host/mountinfo.ts';
 import { hideCommand } from '../support/hidden-command.ts';
 import { ScratchPool, whyNoScratchPool } from '../support/scratch-pool.ts';
 
@@ -185,6 +186,23 @@ describe.skipIf(why !== '')(`a frozen file system${why}`, () => {
     expect(await ensureThawed([mountPath], signal)).toEqual([]);
     const writer = startWriter();
     await expect.poll(() => writer.exitCode, { timeout: 5000, interval: 5 }).toBe(0);
+  });
+
+  it('is nothing to who was to freeze what is mounted there no more', async () => {
+    // where a volume was staged a moment ago, and the node's own file system is now
+    const staged = join(mountPath, 'staged');
+    mkdirSync(staged);
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', staged]);
+    const mountId = mountAt(await readMounts(), staged)?.id ?? 0;
+    execFileSync('umount', [staged]);
+    const work = vi.fn(() => Promise.resolve());
+    await expect(whileFrozen(staged, work, { signal, mountId })).rejects.toThrow(
+      `the file system at ${staged} cannot be frozen: it was unmounted before; try again`,
+    );
+    expect(work).not.toHaveBeenCalled();
+    const itself = mountAt(await readMounts(), mountPath)?.id ?? 0;
+    await whileFrozen(mountPath, work, { signal, mountId: itself });
+    expect(work).toHaveBeenCalledOnce();
   });
 
   it('is frozen for one after another, and who goes away meanwhile does not wait', async () => {

@@ -14,7 +14,7 @@ import {
   verifyAllocated,
 } from '../../host/images.ts';
 import { detach, devicesOf, flushDevice } from '../../host/loop-devices.ts';
-import { reachableOf, readMounts } from '../../host/mountinfo.ts';
+import { reachableOf, readMounts, type Mount } from '../../host/mountinfo.ts';
 import { canReflink, reflinkFile } from '../../host/reflink.ts';
 import { StorageError } from '../../model/errors.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
@@ -185,7 +185,7 @@ async function shareMoment(
   }
   const mount = await mountToFreeze(source, writable);
   if (mount !== undefined) {
-    await whileFrozen(mount, reflink, { signal, afterwards: finish });
+    await whileFrozen(mount.mountPoint, reflink, { signal, mountId: mount.id, afterwards: finish });
     return 'frozen';
   }
   // what was synced by whoever writes to the device is on it; the rest may be on it too, as after a power cut
@@ -209,13 +209,13 @@ async function shareWhereLikely(
 ): Promise<boolean> {
   const likely = await likelyDevice(source.place);
   if (likely === undefined || !isWritable(likely)) return false;
-  const path = reachableOf(await readMounts(), likely.mounts)?.mountPoint;
-  if (path === undefined) return false;
+  const mount = reachableOf(await readMounts(), likely.mounts);
+  if (mount === undefined) return false;
   let looking: Promise<boolean> | undefined;
   const isSource = (): Promise<boolean> => {
     looking ??= heldDevices(source.place, signal)
       .then((held) => mountToFreeze(source, held.filter(isWritable)))
-      .then((mount) => mount === path);
+      .then((found) => found?.id === mount.id);
     return looking;
   };
   let isShared = false;
@@ -225,7 +225,7 @@ async function shareWhereLikely(
     isShared = true;
   };
   const afterwards = async (): Promise<void> => (isShared ? finish() : undefined);
-  const sharing = whileFrozen(path, share, { signal, afterwards });
+  const sharing = whileFrozen(mount.mountPoint, share, { signal, mountId: mount.id, afterwards });
   const [outcome, found] = await Promise.allSettled([sharing, isSource()]);
   if (outcome.status === 'fulfilled') return isShared;
   // another's that cannot be frozen is nothing to us
@@ -240,11 +240,11 @@ function isWritable({ device, mounts }: HeldDevice): boolean {
 }
 
 /** Where the source's file system can be frozen; undefined: nobody has it mounted. */
-async function mountToFreeze(source: CopySource, held: readonly HeldDevice[]): Promise<string | undefined> {
+async function mountToFreeze(source: CopySource, held: readonly HeldDevice[]): Promise<Mount | undefined> {
   const all = await readMounts();
   for (const { device, mounts } of held) {
     const mount = reachableOf(all, mounts);
-    if (mount !== undefined) return mount.mountPoint;
+    if (mount !== undefined) return mount;
     const elsewhere =
       mounts.length > 0
         ? mounts.map(({ mountPoint }) => `covered by another mount at ${mountPoint}`)
