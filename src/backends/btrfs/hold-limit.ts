@@ -52,7 +52,8 @@ export async function holdLimit(
 
 /**
  * Sets the limit where it is another: gone, as after quota was off for a while, or the one of before a growth, which a power cut takes
- * from the quota and not from the record. Where quota is off still the pod gets its data, and the volume's condition tells.
+ * from the quota and not from the record. Where quota is off still, or a limit is there and what lies inside cannot be looked at, the
+ * pod gets its data all the same, and the volume's condition tells.
  */
 export async function restoreLimit(
   fileSystem: BtrfsFileSystem,
@@ -61,8 +62,14 @@ export async function restoreLimit(
   signal: AbortSignal,
 ): Promise<void> {
   if (spec.limit === 'advisory' || quotaState(fileSystem).mode === 'off') return;
-  if (qgroupOf(fileSystem, data.id)?.limitBytes !== spec.sizeBytes)
+  const limitBytes = qgroupOf(fileSystem, data.id)?.limitBytes;
+  if (limitBytes === spec.sizeBytes) return;
+  try {
     await holdLimit(fileSystem, data, spec, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (limitBytes === undefined) throw error;
+  }
 }
 
 /** Without a look at what any limit is. */
