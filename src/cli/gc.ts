@@ -93,7 +93,7 @@ async function doOne(
 ): Promise<number> {
   if (!isSure) {
     const found = (await node.plan()).findings.find((each) => each.id === id);
-    const what = found === undefined ? id : `${id} (${describe(found)})`;
+    const what = found === undefined ? id : `${id} (${plain(describe(found))})`;
     if (!(await confirm(`${questions[verb](what)} [y/N] `))) {
       to.err(`loam gc: nothing was ${verb === 'forget' ? 'forgotten' : 'removed'}; say y, or give --yes`);
       return 1;
@@ -132,7 +132,7 @@ export function renderPlan({ node, findings, warnings }: GcPlan): string {
   ]);
   return [
     ...table,
-    ...warnings.map((warning) => `warning: ${warning}`),
+    ...warnings.map((warning) => plain(`warning: ${warning}`)),
     ...details,
     `node ${node}: ${summaryOf(findings)}${findings.length === 0 && warnings.length > 0 ? ', as far as can be told' : ''}`,
   ].join('\n');

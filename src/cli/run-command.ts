@@ -1,5 +1,6 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import { messageOf } from '../model/errors.ts';
+import { shownText } from '../model/told-text.ts';
 
 /** Where a command writes; stdout is what a next program may read, stderr what people are told. */
 export interface Terminal {
@@ -7,9 +8,10 @@ export interface Terminal {
   readonly err: (text: string) => void;
 }
 
+/** Whatever a disk, the API or a command line has put into a text, it moves no cursor. */
 export const terminal: Terminal = {
-  out: (text) => console.log(text),
-  err: (text) => console.error(text),
+  out: (text) => console.log(shownText(text)),
+  err: (text) => console.error(shownText(text)),
 };
 
 /** What is wrong with a command line; the exit code is 2. */

@@ -1,7 +1,7 @@
 import { formatBytes } from '../model/quantity.ts';
 import type { VolumeReport, VolumeRow } from '../operator/report.ts';
 import { outputOption, printerOf } from './print-report.ts';
-import { renderTable } from './render-table.ts';
+import { plain, renderTable } from './render-table.ts';
 import { noArguments, terminal, type Terminal } from './run-command.ts';
 import { runNodeCommand } from './run-node-command.ts';
 
@@ -27,13 +27,15 @@ export function volumes(argv: readonly string[], to: Terminal = terminal): Promi
 export function renderVolumes({ node, volumes: rows, warnings }: VolumeReport): string {
   const head = ['VOLUME', 'POOL', 'BACKEND', 'SIZE', 'CLAIM', 'PERSISTENTVOLUME', 'STATE', 'IN USE BY'];
   const table = rows.length === 0 ? [] : [renderTable(head, rows.map(cellsOf)), ''];
-  const remarks = rows.flatMap(({ volumeId, remark }) => (remark === '' ? [] : `${volumeId}: ${remark}`));
+  const remarks = rows.flatMap(({ volumeId, remark }) =>
+    remark === '' ? [] : plain(`${volumeId}: ${remark}`),
+  );
   const totalBytes = rows.reduce((sum, { sizeBytes }) => sum + BigInt(sizeBytes), 0n);
   const count = rows.length === 1 ? '1 volume' : `${rows.length} volumes`;
   const used = rows.filter(({ usedBy }) => usedBy.length > 0).length;
   return [
     ...table,
-    ...warnings.map((warning) => `warning: ${warning}`),
+    ...warnings.map((warning) => plain(`warning: ${warning}`)),
     ...remarks,
     rows.length === 0
       ? `no volumes on node ${node}`

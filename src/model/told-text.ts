@@ -5,8 +5,9 @@ const tailBytes = 320;
 const gap = ' … ';
 /** What is far longer is not looked through. */
 const mostRead = 16 * mostBytes;
+/** What moves a terminal's cursor, ends a line or turns the direction of what follows. */
 // eslint-disable-next-line no-control-regex -- they are what is looked for
-const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+export const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
 /**
  * A text as it may be told to people through Events, conditions and status: parts of it come from drivers, tools and whoever wrote a
@@ -31,6 +32,11 @@ function startOfCharacter(bytes: Buffer, at: number): number {
   let start = at;
   while (start > 0 && ((bytes[start] ?? 0) & 0xc0) === 0x80) start -= 1;
   return start;
+}
+
+/** What tells a terminal nothing, whatever is in it: all but the ends of lines is spelled out, in JSON to the same meaning. */
+export function shownText(text: string): string {
+  return text.replace(control, (character) => (character === '\n' ? character : visible(character)));
 }
 
 function visible(character: string): string {

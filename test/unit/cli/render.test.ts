@@ -1,8 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { readAdoptCommand } from '../../../src/cli/adopt.ts';
 import { gc, renderPlan } from '../../../src/cli/gc.ts';
 import { renderTable } from '../../../src/cli/render-table.ts';
-import type { Terminal } from '../../../src/cli/run-command.ts';
+import { terminal, type Terminal } from '../../../src/cli/run-command.ts';
 import { readTarget, runUndelete } from '../../../src/cli/undelete/run-undelete.ts';
 import { renderVolumes, volumes } from '../../../src/cli/volumes.ts';
 import type { Finding, VolumeRow } from '../../../src/operator/report.ts';
@@ -51,7 +51,26 @@ describe('a table', () => {
   });
 
   it('keeps a line a line, and tells a terminal nothing', () => {
-    expect(renderTable(['A'], [['one\ntwo\u001b[2Jthree']])).toBe('A\none two [2Jthree');
+    expect(renderTable(['A'], [['one\ntwo\u001b[2Jthree\u202efour']])).toBe('A\none two [2Jthree four');
+  });
+
+  it('is made of any number of rows', () => {
+    const rows = Array.from({ length: 200_000 }, () => ['x']);
+    expect(renderTable(['LONG'], rows).split('\n')).toHaveLength(200_001);
+  });
+});
+
+describe('what is written to a terminal', () => {
+  it.each(['out', 'err'] as const)('on %s has the lines that it has, and moves no cursor', (stream) => {
+    const written = vi.spyOn(console, stream === 'out' ? 'log' : 'error').mockImplementation(() => {});
+    try {
+      terminal[stream]('claim a\u001b[2J\u202eb\nis gone');
+      expect(written.mock.calls).toEqual([['claim a\\u001b[2J\\u202eb\nis gone']]);
+      terminal[stream](JSON.stringify({ why: 'a\u009bb' }));
+      expect(JSON.parse(String(written.mock.calls[1]))).toEqual({ why: 'a\u009bb' });
+    } finally {
+      written.mockRestore();
+    }
   });
 });
 
@@ -70,8 +89,9 @@ describe('the plan', () => {
 
   it('tells a terminal nothing that a name on a disk says', () => {
     const stray: Finding = { ...finding, kind: 'stray', id: 'a\u001b[2Jb', reason: 'c\nd\u001b[31m' };
-    const text = renderPlan({ node: 'node-a', findings: [stray], warnings: [] });
+    const text = renderPlan({ node: 'node-a', findings: [stray], warnings: ['pool a\u001b[2J\nb'] });
     expect(text).not.toContain('\u001b');
+    expect(text).toContain('warning: pool a [2J b\n');
     expect(text).toContain('a [2Jb: c d [31m\n  loam adopt');
   });
 
@@ -96,7 +116,7 @@ describe('the list of volumes', () => {
       persistentVolume: '',
       phase: '',
       state: 'orphan' as const,
-      remark: 'its PV is gone',
+      remark: 'its PV\u009b\nis gone',
     };
     const staged = { ...row, volumeId: 'v-3', accessType: 'block', usedBy: ['/k/globalmount'] };
     const text = renderVolumes({
