@@ -15,11 +15,18 @@ export interface Waiting {
   readonly volumeName: string;
 }
 
+/** What became of it, for people. */
+export interface Binding {
+  /** unset where it is bound, or will be as far as anybody can tell */
+  readonly isLost?: true;
+  readonly message: string;
+}
+
 /**
  * Waits until a claim is bound to the volume that is reserved for it, and says once what it waits for. Nothing depends on it: whoever
  * stops here has undeleted the volume all the same.
  *
- * @returns what became of it, for people. Never rejects
+ * @returns what became of it. Never rejects
  */
 export async function awaitBinding(
   api: KubeApi,
@@ -27,7 +34,7 @@ export async function awaitBinding(
   tell: (line: string) => void,
   clock: Clock,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<Binding> {
   const { namespace, name } = claim;
   const key = `${namespace}/${name}`;
   const hint = `kubectl -n ${namespace} describe pvc ${name} says more`;
@@ -36,12 +43,18 @@ export async function awaitBinding(
   try {
     for (;;) {
       const found = await lookUp(api, 'PersistentVolumeClaim', claim, signal);
-      if (found === undefined) return `claim ${key} was deleted meanwhile`;
+      if (found === undefined) return { isLost: true, message: `claim ${key} was deleted meanwhile` };
       const bound = found.spec.volumeName ?? '';
-      if (found.status?.phase === 'Bound' && bound === volumeName) return `claim ${key} is bound to it`;
+      if (bound !== '' && bound !== volumeName) {
+        const message = `claim ${key} got another volume meanwhile, ${bound}; repeat with another name in --to, while PersistentVolume ${volumeName} is there`;
+        return { isLost: true, message };
+      }
+      if (found.status?.phase === 'Bound' && bound !== '') return { message: `claim ${key} is bound to it` };
       const waitedMs = clock.nowMs() - beganMs;
-      if (waitedMs >= patienceMs)
-        return `claim ${key} is not bound after ${patienceMs / 1000} s, and is bound when kube-controller-manager gets to it; ${hint}`;
+      if (waitedMs >= patienceMs) {
+        const message = `claim ${key} is not bound after ${patienceMs / 1000} s, and is bound when kube-controller-manager gets to it; ${hint}`;
+        return { message };
+      }
       if (waitedMs >= quietMs && !isTold) {
         isTold = true;
         tell(
@@ -51,6 +64,6 @@ export async function awaitBinding(
       await clock.sleep(lookEveryMs, signal);
     }
   } catch (error) {
-    return `whether claim ${key} is bound could not be told (${messageOf(error)}); ${hint}`;
+    return { message: `whether claim ${key} is bound could not be told (${messageOf(error)}); ${hint}` };
   }
 }

@@ -68,8 +68,11 @@ export function decideUndelete(view: UndeleteView): UndeleteDecision {
   const notOurs = whyNotOurs(view);
   if (notOurs !== undefined) return { kind: 'refuse', reason: notOurs };
   const isGoing = volume.metadata.deletionTimestamp !== undefined;
-  if (!isGoing && claim !== undefined && hasOrGets(claim, volume, target))
-    return { kind: 'done', isBound: true, reason: `claim ${key} has PersistentVolume ${name}` };
+  if (!isGoing && claim !== undefined && hasOrGets(claim, volume, target)) {
+    const isBound = claim.status?.phase === 'Bound' && claim.spec.volumeName === name;
+    const reason = `claim ${key} ${isBound ? 'has' : 'is being bound to'} PersistentVolume ${name}`;
+    return { kind: 'done', isBound, reason };
+  }
   const notClaim = whyNotClaim(view, key);
   if (notClaim !== undefined) return { kind: 'refuse', reason: notClaim };
 

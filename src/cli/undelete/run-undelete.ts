@@ -57,9 +57,11 @@ export function runUndelete(argv: readonly string[], to: Terminal = terminal): P
       const result = await undelete(api, request, tell, signal);
       to.err(result.kind === 'refused' ? `loam undelete: ${result.reason}` : result.reason);
       if (result.manifest !== undefined) to.out(stringify(result.manifest).trimEnd());
-      if (result.waiting !== undefined && request.apply && !request.isRehearsal)
-        to.err(await awaitBinding(api, result.waiting, tell, systemClock, signal));
-      return result.kind === 'refused' ? 1 : 0;
+      if (result.waiting === undefined || !request.apply || request.isRehearsal)
+        return result.kind === 'refused' ? 1 : 0;
+      const { message, isLost = false } = await awaitBinding(api, result.waiting, tell, systemClock, signal);
+      to.err(isLost ? `loam undelete: ${message}` : message);
+      return isLost ? 1 : 0;
     } finally {
       await api.close();
     }

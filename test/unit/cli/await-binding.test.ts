@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { awaitBinding } from '../../../src/cli/undelete/await-binding.ts';
+import { awaitBinding, type Binding } from '../../../src/cli/undelete/await-binding.ts';
 import { ApiError } from '../../../src/kube/api-error.ts';
 import { FakeKubeApi } from '../../support/fake-kube-api.ts';
 import { aClaim } from '../../support/kube-objects.ts';
@@ -17,7 +17,7 @@ describe('waiting for the claim that gets its volume back', () => {
     told = [];
     api.put('PersistentVolumeClaim', aClaim({ spec: { volumeName: 'pv-1' } }));
   });
-  const wait = (signal = new AbortController().signal): Promise<string> =>
+  const wait = (signal = new AbortController().signal): Promise<Binding> =>
     awaitBinding(api, waiting, (line) => told.push(line), clock, signal);
   const bind = (): void =>
     api.edit('PersistentVolumeClaim', 'shop/data', (claim) => {
@@ -29,7 +29,7 @@ describe('waiting for the claim that gets its volume back', () => {
     await clock.advance(1_500);
     bind();
     await clock.advance(500);
-    expect(await end).toBe('claim shop/data is bound to it');
+    expect(await end).toEqual({ message: 'claim shop/data is bound to it' });
     expect(told).toEqual([]);
   });
 
@@ -43,24 +43,43 @@ describe('waiting for the claim that gets its volume back', () => {
     ]);
     bind();
     await clock.advance(500);
-    expect(await end).toBe('claim shop/data is bound to it');
+    expect(await end).toEqual({ message: 'claim shop/data is bound to it' });
     expect(told).toHaveLength(1);
   });
 
   it('ends where nobody binds it, and says where to look', async () => {
     const end = wait();
     await clock.advance(60_000);
-    expect(await end).toMatch(/not bound after 30 s.*kubectl -n shop describe pvc data/);
+    const { message, isLost } = await end;
+    expect(message).toMatch(/not bound after 30 s.*kubectl -n shop describe pvc data/);
+    expect(isLost).toBeUndefined();
   });
 
-  it('ends where the claim goes, and where nobody answers, without a failure', async () => {
+  it('fails at once where the claim gets another volume', async () => {
+    const end = wait();
+    await clock.advance(1_000);
+    api.edit('PersistentVolumeClaim', 'shop/data', ({ spec }) => {
+      Object.assign(spec, { volumeName: 'pv-2' });
+    });
+    await clock.advance(500);
+    expect(await end).toEqual({
+      isLost: true,
+      message: expect.stringMatching(/claim shop\/data got another volume meanwhile, pv-2;.*--to/) as unknown,
+    });
+  });
+
+  it('fails where the claim goes, and not where nobody answers', async () => {
     const end = wait();
     await clock.advance(1_000);
     api.erase('PersistentVolumeClaim', 'shop/data');
     await clock.advance(1_000);
-    expect(await end).toBe('claim shop/data was deleted meanwhile');
+    expect(await end).toEqual({ isLost: true, message: 'claim shop/data was deleted meanwhile' });
     api.fail('get', 'PersistentVolumeClaim', new ApiError(403, 'Forbidden', 'you may not'));
-    expect(await wait()).toMatch(/could not be told \(.*you may not.*kubectl -n shop describe pvc data/);
-    expect(await wait(AbortSignal.abort(new Error('too late')))).toContain('too late');
+    expect(await wait()).toEqual({
+      message: expect.stringMatching(
+        /could not be told \(.*you may not.*kubectl -n shop describe pvc data/,
+      ) as unknown,
+    });
+    expect((await wait(AbortSignal.abort(new Error('too late')))).message).toContain('too late');
   });
 });

@@ -92,9 +92,18 @@ describe('a released volume', () => {
   it('is done with once the claim is there, or bound', () => {
     const available = released({ spec: given, status: { phase: 'Available' } });
     expect(decide(available, { claim: aClaim() })).toMatchObject({ kind: 'done', isBound: false });
-    const claim = aClaim({ spec: { volumeName: 'pvc-uid-1', resources: { requests: { storage: '9Gi' } } } });
+    const spec = { volumeName: 'pvc-uid-1', resources: { requests: { storage: '9Gi' } } };
+    const claim = aClaim({ spec, status: { phase: 'Bound' } });
     expect(decide(aPersistentVolume(), { claim })).toMatchObject({ kind: 'done', isBound: true });
   });
+
+  it.each([{ volumeName: 'pvc-uid-1' }, { volumeName: '' }])(
+    'is not yet bound while the binder is in the middle of it: %j',
+    (spec) => {
+      const decision = decide(aPersistentVolume(), { claim: aClaim({ spec }) });
+      expect(decision).toMatchObject({ kind: 'done', isBound: false, reason: /is being bound to/ });
+    },
+  );
 });
 
 describe('the PV that takes the place of one that goes', () => {
