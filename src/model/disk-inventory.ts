@@ -21,7 +21,10 @@ export type Stuck =
 
 /** Something in a pool that cannot be served, since its record cannot be read. It is kept. */
 export interface BrokenEntry {
+  /** of the volume or snapshot; of a note its folder's name */
   readonly id: string;
+  /** it is the note of a disk that was given up: any disk may be the one */
+  readonly isNote?: boolean;
   readonly poolName: string;
   /** names the path and what is wrong with it */
   readonly why: string;
@@ -39,9 +42,11 @@ export interface Stray {
   readonly why: string;
 }
 
-/** What lies in a pool's trash under a name that Loam gives to nothing, or a trash that cannot be read. It is kept. */
+/** What lies in a pool's trash under a name that Loam gives to nothing, or a trash that cannot be read. It is kept. Many are told as one. */
 export interface Litter {
   readonly name: string;
+  /** it is the trash itself, and what is in it waits */
+  readonly isTrash?: boolean;
   readonly poolName: string;
   /** names the path and what is wrong with it */
   readonly why: string;
@@ -61,7 +66,8 @@ export interface ForgottenEntry {
   readonly mountPoint: string;
   /** of the note */
   readonly path: string;
-  readonly sinceMs: number;
+  /** unset where somebody has given the note another name */
+  readonly sinceMs?: number;
 }
 
 /** What lies on this node's disks and in its mount table besides sound volumes; read only, for people. */

@@ -76,7 +76,7 @@ async function answer(
     const answered = await route(ports, body, AbortSignal.any([closing, left.signal]));
     send(response, 200, answered);
   } catch (error) {
-    const { status, refusal } = refusalOf(error, closing);
+    const { status, refusal } = refusalOf(error, closing, request.method === 'GET');
     log[status === 500 ? 'error' : 'info']({ asked, status, err: messageOf(error) }, 'refused an operator');
     send(response, status, refusal);
   }
@@ -104,14 +104,20 @@ async function readBody(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function refusalOf(error: unknown, closing: AbortSignal): { status: number; refusal: Refusal } {
+function refusalOf(
+  error: unknown,
+  closing: AbortSignal,
+  changesNothing: boolean,
+): { status: number; refusal: Refusal } {
   if (error instanceof HttpRefusal) return error;
   const code = statusCodeOf(error);
   if (code !== undefined)
     return { status: httpStatuses[code] ?? 500, refusal: { code, message: messageOf(error) } };
   if (closing.aborted) {
-    const message = 'the process is being stopped; repeat the command once it runs again';
-    return { status: 503, refusal: { code: 'UNAVAILABLE', message } };
+    const message = changesNothing
+      ? 'the process is being stopped; repeat the command once it runs again'
+      : 'the process is being stopped; what was asked may be done all the same, so look before you repeat it: loam volumes, loam gc';
+    return { status: 503, refusal: { code: changesNothing ? 'UNAVAILABLE' : 'UNKNOWN', message } };
   }
   return { status: 500, refusal: { code: 'INTERNAL', message: messageOf(error) } };
 }

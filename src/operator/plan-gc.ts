@@ -101,7 +101,7 @@ function findingOfDoomed(entry: DoomedEntry): Finding {
   const { id, poolName, sizeBytes, method, sinceMs, failure, stuck } = entry;
   const how = method === 'scrub' ? 'scrubbed' : 'removed';
   const state = stuck === undefined ? 'is being' : 'waits to be';
-  const since = `deleted ${nounOf(id)} ${state} ${how} since ${new Date(sinceMs).toISOString()}`;
+  const since = `deleted ${nounOf(id)} ${state} ${how} since ${timeOf(sinceMs)}`;
   return {
     kind: 'trash',
     id,
@@ -134,7 +134,7 @@ function wayOut(id: string, stuck: Stuck): string {
 
 function findingOfArchived(archived: ArchivedVolume): Finding {
   const { archiveId: id, volumeId, poolName: pool, takenBytes, path } = archived;
-  const since = new Date(archived.archivedAtMs).toISOString();
+  const since = timeOf(archived.archivedAtMs);
   return {
     kind: 'archived',
     id,
@@ -149,20 +149,20 @@ function findingOfArchived(archived: ArchivedVolume): Finding {
 
 function findingOfForgotten(entry: ForgottenEntry): Finding {
   const { volumeId: id, poolName: pool, sizeBytes, type, uuid, mountPoint, path, sinceMs } = entry;
-  const since = new Date(sinceMs).toISOString();
+  const when = sinceMs === undefined ? '' : ` at ${timeOf(sinceMs)}`;
   return {
     kind: 'forgotten',
     id,
     pool,
     sizeBytes: String(sizeBytes),
     claim: claimOf(entry),
-    reason: `its disk, the ${type} ${uuid} of ${mountPoint}, was given up at ${since}`,
-    action: `kept, so that nobody gets that disk; should it turn up, mount it in that folder, and loam adopt <its path> takes it back; if it is destroyed, remove ${path} and restart the node's process`,
+    reason: `its disk, the ${type} ${uuid} of ${mountPoint}, was given up${when}`,
+    action: `kept, so that nobody gets that disk; should it turn up, mount it in the discovery folder, and loam adopt <its path> takes it back; if it is destroyed, remove ${path} and restart the node's process`,
     byItself: false,
   };
 }
 
-function findingOfLitter({ name, poolName: pool, why }: Litter): Finding {
+function findingOfLitter({ name, isTrash = false, poolName: pool, why }: Litter): Finding {
   return {
     kind: 'stray',
     id: name,
@@ -170,12 +170,14 @@ function findingOfLitter({ name, poolName: pool, why }: Litter): Finding {
     sizeBytes: '',
     claim: '',
     reason: why,
-    action: 'kept; look at it, and move it away or remove it by hand',
+    action: isTrash
+      ? 'mend what the failure names; deleted volumes wait for that'
+      : 'kept; look at it, and move it away or remove it by hand',
     byItself: false,
   };
 }
 
-function findingOfBroken({ id, poolName: pool, why }: BrokenEntry): Finding {
+function findingOfBroken({ id, poolName: pool, why, isNote = false }: BrokenEntry): Finding {
   return {
     kind: 'broken',
     id,
@@ -183,7 +185,9 @@ function findingOfBroken({ id, poolName: pool, why }: BrokenEntry): Finding {
     sizeBytes: '',
     claim: '',
     reason: why,
-    action: 'kept; mend the record by hand and restart the node, or move the folder away',
+    action: isNote
+      ? "kept, and until it is mended no new mounted disk becomes a volume, since any could be this one's; mend it by hand and restart the node's process"
+      : "kept; mend the record by hand and restart the node's process, or move the folder away",
     byItself: false,
   };
 }
@@ -199,6 +203,12 @@ function findingOfStray({ kind, path, volumeId, poolName = '', why }: Stray): Fi
     action: why,
     byItself: kind === 'publication',
   };
+}
+
+/** Whatever a record or a name says: what is no time is told as it is. */
+function timeOf(ms: number): string {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? `${ms} ms` : date.toISOString();
 }
 
 export function claimOf({ claim }: Pick<ForgottenEntry, 'claim'>): string {

@@ -4,7 +4,7 @@ import { planGc, type JudgedVolume, type Judgement } from '../operator/plan-gc.t
 import { claimKey } from '../claims/claim-facts.ts';
 import type { Clock } from '../model/clock.ts';
 import type { CallContext, DeleteVolumeRequest } from '../model/csi-driver.ts';
-import type { DiskInventory } from '../model/disk-inventory.ts';
+import type { DiskInventory, Stray } from '../model/disk-inventory.ts';
 import { isReason, messageOf } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { formatBytes } from '../model/quantity.ts';
@@ -57,9 +57,14 @@ export function operatorPorts(parts: OperatorParts): OperatorPorts {
       return { node, volumes: listVolumes(volumes, uses), warnings: warningsOf(parts) };
     },
     plan: async (signal) => {
+      const untold: string[] = [];
+      const noStrays = (error: unknown): readonly Stray[] => {
+        untold.push(`what is mounted and attached could not be looked at: ${messageOf(error)}`);
+        return [];
+      };
       const [volumes, strays, litter] = await Promise.all([
         judge(parts, signal),
-        inventory.strays(),
+        inventory.strays().catch(noStrays),
         inventory.litter(),
       ]);
       const findings = planGc({
@@ -71,7 +76,7 @@ export function operatorPorts(parts: OperatorParts): OperatorPorts {
         strays,
         litter,
       });
-      return { node, findings, warnings: warningsOf(parts) };
+      return { node, findings, warnings: [...warningsOf(parts), ...untold] };
     },
     remove: (volumeId, signal) => remove(parts, volumeId, signal),
     removeArchived: (archiveId, signal) => removeArchived(parts, archiveId, signal),
@@ -237,7 +242,7 @@ function goingAlready({ disk, inventory }: OperatorParts, id: string): Removal |
   if (doomed === undefined) return undefined;
   if (doomed.failure === undefined) return removalOf(id, `volume ${id}`, false);
   const how = doomed.stuck === undefined ? 'goes by itself' : 'does not go by itself';
-  const message = `volume ${id} is in the trash already; it ${how}; the last attempt failed: ${doomed.failure}`;
+  const message = `volume ${id} is in the trash already; it ${how}, and loam gc says what helps; the last attempt failed: ${doomed.failure}`;
   throw new CsiError('FAILED_PRECONDITION', message);
 }
 

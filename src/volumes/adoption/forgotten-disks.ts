@@ -16,8 +16,8 @@ const folderName = '.forgotten';
 /** A disk that was a volume of the pool, and that a person has given up while it was away. */
 export interface ForgottenNote {
   readonly path: string;
-  /** when it was given up */
-  readonly sinceMs: number;
+  /** when it was given up; unset where the note's name does not say so any more */
+  readonly sinceMs?: number;
   readonly spec: VolumeSpec;
   readonly disk: DiskPlace;
   /** whose data it has, if it ever comes back */
@@ -136,7 +136,12 @@ export class ForgottenDisks {
 type NoteRecord = Pick<ForgottenNote, 'spec' | 'disk' | 'claim'>;
 
 function noteOf(folder: Directory, name: string, record: NoteRecord): ForgottenNote {
-  return { ...record, path: folder.pathOf(name), sinceMs: Number(/\.(\d{1,15})$/.exec(name)?.[1] ?? 0) };
+  const [, time] = /\.(\d{1,15})$/.exec(name) ?? [];
+  return {
+    ...record,
+    path: folder.pathOf(name),
+    ...(time === undefined ? {} : { sinceMs: Number(time) }),
+  };
 }
 
 /** Undefined where there is no record. @throws StorageError 'data-loss' */

@@ -1,6 +1,6 @@
 import { discoveryName } from '../../backends/backend.ts';
 import { attachedDevices, isDeleted, type LoopDevice } from '../../host/loop-devices.ts';
-import { locate, readMounts } from '../../host/mountinfo.ts';
+import { isAtOrBelow, locate, readMounts } from '../../host/mountinfo.ts';
 import { identityAt } from '../../host/path-facts.ts';
 import type {
   BrokenEntry,
@@ -16,6 +16,9 @@ import type { Pool } from '../pools/pool.ts';
 import { whyStuck } from '../trash/why-stuck.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
 import { findStrays } from './find-strays.ts';
+
+/** Of what strangers have put into one trash; of more there is only the number. */
+const mostLitter = 50;
 
 /** What the pools that are open hold besides sound volumes. Looks only; changes nothing. */
 export function inventoryOf({
@@ -41,7 +44,8 @@ export function inventoryOf({
         knows: (id: string) => records.get(id) !== undefined || records.broken(id) !== undefined,
       }));
       const live = await publications.live();
-      return findStrays(searched, { devices: await devicesHere(), mounts, publications: live });
+      const devices = await devicesBelow(searched.map(({ volumesPath }) => volumesPath));
+      return findStrays(searched, { devices, mounts, publications: live });
     },
   };
 }
@@ -73,19 +77,27 @@ function brokenIn({
     poolName,
     why: message,
   }));
-  const notes = [...forgottenDisks.unreadable].map(([id, why]) => ({ id, poolName, why }));
+  const notes = [...forgottenDisks.unreadable].map(([id, why]) => ({
+    id,
+    poolName,
+    why,
+    isNote: true,
+  }));
   return [...entries, ...notes];
 }
 
 async function litterIn({ name: poolName, root, trash }: Pool): Promise<readonly Litter[]> {
   const path = `${root.realPath}/trash`;
   try {
-    const names = await trash.unknownNames();
-    return names
-      .toSorted()
-      .map((name) => ({ name, poolName, why: `Loam did not put ${path}/${name} there` }));
+    const names = (await trash.unknownNames()).toSorted();
+    const told = names.slice(0, names.length > mostLitter ? mostLitter - 1 : mostLitter);
+    const rest = names.length - told.length;
+    return [
+      ...told.map((name) => ({ name, poolName, why: `Loam did not put ${path}/${name} there` })),
+      ...(rest === 0 ? [] : [{ name: 'trash', poolName, why: `Loam did not put ${rest} more into ${path}` }]),
+    ];
   } catch (error) {
-    return [{ name: 'trash', poolName, why: `${path} cannot be read: ${messageOf(error)}` }];
+    return [{ name: 'trash', isTrash: true, poolName, why: `${path} cannot be read: ${messageOf(error)}` }];
   }
 }
 
@@ -99,7 +111,7 @@ function forgottenIn(pool: Pool): readonly ForgottenEntry[] {
     uuid: disk.uuid,
     mountPoint: mountPointIn(pool, disk),
     path,
-    sinceMs,
+    ...(sinceMs === undefined ? {} : { sinceMs }),
   }));
 }
 
@@ -108,10 +120,21 @@ function mountPointIn({ root }: Pool, { entry }: DiskPlace): string {
 }
 
 /** Nodes that are containers of one machine (kind) share its loop devices, and have their pools at the same path. */
-async function devicesHere(): Promise<readonly LoopDevice[]> {
+async function devicesBelow(folders: readonly string[]): Promise<readonly LoopDevice[]> {
   const found: LoopDevice[] = [];
   for (const device of attachedDevices()) {
-    if (isDeleted(device) || (await identityAt(device.backingFile)) !== undefined) found.push(device);
+    // the files of other programs may lie on disks that do not answer
+    if (!folders.some((folder) => isAtOrBelow(device.backingFile, folder))) continue;
+    if (isDeleted(device) || (await mayBeAt(device.backingFile))) found.push(device);
   }
   return found;
+}
+
+/** A disk that fails says of no file that it is not there. */
+async function mayBeAt(path: string): Promise<boolean> {
+  try {
+    return (await identityAt(path)) !== undefined;
+  } catch {
+    return true;
+  }
 }

@@ -209,6 +209,20 @@ describe('the operator socket', () => {
     expect(() => statSync(socketPath)).toThrow('ENOENT');
   });
 
+  it('says of what changes something, when it is closed in the middle, that it may be done', async () => {
+    hold = (signal) =>
+      new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error));
+      });
+    const waiting = client.remove('pvc-1');
+    await expect.poll(() => asked.length).toBe(1);
+    const told = expect(waiting).rejects.toMatchObject({
+      code: 'UNKNOWN',
+      message: expect.stringMatching(/being stopped; .*may be done all the same/) as unknown,
+    });
+    await Promise.all([close(), told]);
+  });
+
   it('does not wait at its end for a request that never arrives', async () => {
     const socket = connect(socketPath);
     socket.on('error', () => {});

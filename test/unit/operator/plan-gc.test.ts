@@ -146,7 +146,10 @@ describe('the plan', () => {
   it('names what lies in the trash and nobody knows, and disks that were given up', () => {
     const plan = planGc({
       ...nothing,
-      litter: [{ name: 'copy of pvc-1', poolName: 'fast', why: '/p/trash/copy of pvc-1' }],
+      litter: [
+        { name: 'copy of pvc-1', poolName: 'fast', why: '/p/trash/copy of pvc-1' },
+        { name: 'trash', isTrash: true, poolName: 'fast', why: '/p/trash cannot be read' },
+      ],
       forgotten: [
         {
           volumeId: 'sdb-1',
@@ -160,6 +163,7 @@ describe('the plan', () => {
           sinceMs,
         },
       ],
+      broken: [{ id: 'sdc-1.7', poolName: 'fast', why: '/p/.forgotten/sdc-1.7 is no JSON', isNote: true }],
     });
     expect(plan).toMatchObject([
       {
@@ -172,8 +176,29 @@ describe('the plan', () => {
         ) as unknown,
         byItself: false,
       },
+      {
+        kind: 'broken',
+        id: 'sdc-1.7',
+        // moved away it would no longer keep anybody from the disk
+        action: expect.stringMatching(/^kept.*mend it by hand(?!.*move)/) as unknown,
+      },
       { kind: 'stray', id: 'copy of pvc-1', reason: '/p/trash/copy of pvc-1', byItself: false },
+      // with all that is on its way out in it
+      { kind: 'stray', id: 'trash', action: expect.not.stringMatching(/remove/) as unknown, byItself: false },
     ]);
+  });
+});
+
+describe('a time that is none', () => {
+  it('spoils no plan: in a record, in the trash, and in the name of a note', () => {
+    const note = { volumeId: 'sdb-1', poolName: 'fast', sizeBytes: 7n, type: 'ext4', uuid: 'u-1' };
+    const plan = planGc({
+      ...nothing,
+      archived: [anArchivedVolume({ archivedAtMs: Number.MAX_SAFE_INTEGER })],
+      forgotten: [{ ...note, mountPoint: '/p/discovery/sdb', path: '/p/.forgotten/kept' }],
+    });
+    expect(plan[0]?.reason).toContain('at 9007199254740991 ms');
+    expect(plan[1]?.reason).toBe('its disk, the ext4 u-1 of /p/discovery/sdb, was given up');
   });
 });
 

@@ -12,6 +12,10 @@ const gone = new StorageError('volume-not-found', 'pvc-1 is nowhere');
 
 /** The operator's verbs over a disk on which nothing is left but what the trash has. */
 function ports(doomed: readonly DoomedEntry[]) {
+  return operatorPorts(partsOf(doomed));
+}
+
+function partsOf(doomed: readonly DoomedEntry[]): OperatorParts {
   const refuse = (): Promise<never> => Promise.reject(gone);
   const none = (): never => {
     throw new Error('not asked for here');
@@ -20,7 +24,7 @@ function ports(doomed: readonly DoomedEntry[]) {
     alone: <T>(_: string, work: () => Promise<T>): Promise<T> => work(),
     look: refuse,
   } as unknown as Unowned['orphans']; // the two methods that are used
-  return operatorPorts({
+  return {
     nodeName: 'node-a',
     disk: {
       held: () => [],
@@ -42,7 +46,7 @@ function ports(doomed: readonly DoomedEntry[]) {
     adoptPath: none,
     clock: systemClock,
     log: silentLog,
-  });
+  };
 }
 
 const entry: DoomedEntry = { id: 'pvc-1', poolName: 'p', method: 'delete', sinceMs: 0, sizeBytes: 1n };
@@ -75,6 +79,24 @@ describe.each(['remove', 'removeArchived'] as const)('a %s whose answer was lost
   it('says that there is no such thing once they are gone', async () => {
     await expect(ports([])[verb]('pvc-1', signal)).rejects.toBe(gone);
     await expect(ports([{ ...entry, id: 'pvc-2' }])[verb]('pvc-1', signal)).rejects.toBe(gone);
+  });
+});
+
+describe('the plan', () => {
+  it('is made also where mounts and devices cannot be looked at, and says so', async () => {
+    const made = operatorPorts({
+      ...partsOf([entry]),
+      unowned: () => 'none',
+      inventory: {
+        ...partsOf([entry]).inventory,
+        litter: () => Promise.resolve([]),
+        forgotten: () => [],
+        strays: () => Promise.reject(new Error('EIO: i/o error')),
+      },
+    });
+    const plan = await made.plan(signal);
+    expect(plan.findings).toMatchObject([{ kind: 'trash', id: 'pvc-1' }]);
+    expect(plan.warnings.at(-1)).toMatch(/mounted and attached could not be looked at: EIO/);
   });
 });
 

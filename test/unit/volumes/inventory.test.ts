@@ -37,6 +37,16 @@ describe('what lies on the disks besides volumes', () => {
     ]);
   });
 
+  it('includes a sample of very much, and how much more there is', async () => {
+    for (let at = 0; at < 60; at += 1) writeFileSync(inPool('trash', `copy ${at}`), '');
+    const litter = await (await inventory()).litter();
+    expect(litter).toHaveLength(50);
+    expect(litter.at(-1)).toMatchObject({
+      name: 'trash',
+      why: `Loam did not put 11 more into ${inPool('trash')}`,
+    });
+  });
+
   it('includes names of any bytes, and leaves all of it alone, also at the next start', async () => {
     const bytes = Buffer.concat([Buffer.from(`${inPool('trash')}/`), Buffer.from([0xff, 0x1b])]);
     mkdirSync(bytes);
@@ -50,7 +60,12 @@ describe('what lies on the disks besides volumes', () => {
     for (const { trash } of environment.pools.open())
       trash.unknownNames = () => Promise.reject(new Error('EIO: i/o error'));
     expect(await inventoryOf(environment).litter()).toEqual([
-      { name: 'trash', poolName: 'one', why: `${inPool('trash')} cannot be read: EIO: i/o error` },
+      {
+        name: 'trash',
+        isTrash: true,
+        poolName: 'one',
+        why: `${inPool('trash')} cannot be read: EIO: i/o error`,
+      },
     ]);
   });
 
@@ -76,7 +91,7 @@ describe('what lies on the disks besides volumes', () => {
       },
     ]);
     const [broken] = found.broken();
-    expect(broken).toMatchObject({ id: 'sdc-1.1700000000001', poolName: 'one' });
+    expect(broken).toMatchObject({ id: 'sdc-1.1700000000001', poolName: 'one', isNote: true });
     expect(broken?.why).toContain(`${inPool('.forgotten/sdc-1.1700000000001')} cannot be read`);
   });
 });
