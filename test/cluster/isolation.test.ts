@@ -25,7 +25,10 @@ const found = (pattern: string, path: string) => `tr -d "\\0" < ${path} | grep -
 describe.skipIf(why !== undefined)(
   `two namespaces on one node${why === undefined ? '' : ` (${why})`}`,
   () => {
-    afterAll(() => removeRest(cluster));
+    afterAll(async () => {
+      await removeRest(cluster);
+      await cluster.remove('storageclass', 'recycled');
+    });
 
     it.concurrent.each(classes)(
       'see nothing of each other in volumes of class %s, as root or as anybody',
@@ -117,7 +120,12 @@ describe.skipIf(why !== undefined)(
     it.concurrent('find nothing of a volume with the policy Recycle in it, when it is theirs', async () => {
       await using owner = await OwnNamespace.open();
       await using stranger = await OwnNamespace.open();
-      await owner.apply(claimOf('data'), podOf('owner', 'data', { node, first: 'echo mine > /data/note' }));
+      // of a class of its own: once Available it goes to any claim of its class that comes first
+      await owner.apply(
+        classOf('recycled', {}),
+        claimOf('data', { className: 'recycled' }),
+        podOf('owner', 'data', { node, first: 'echo mine > /data/note' }),
+      );
       await owner.untilRunning('owner');
       const volume = await owner.field('pvc', 'data', '.spec.volumeName');
       const policy = (value: string) =>
@@ -131,7 +139,10 @@ describe.skipIf(why !== undefined)(
       await owner.remove('pod', 'owner');
       await owner.remove('pvc', 'data');
       await cluster.untilField('pv', volume, '.status.phase', 'Available', 90_000);
-      await stranger.apply(claimOf('data', { volumeName: volume }), podOf('stranger', 'data', { node }));
+      await stranger.apply(
+        claimOf('data', { className: 'recycled', volumeName: volume }),
+        podOf('stranger', 'data', { node }),
+      );
       await stranger.untilRunning('stranger');
       expect(await stranger.sh('stranger', 'ls /data | grep -vx lost+found; true')).toBe('');
       await policy('Delete');

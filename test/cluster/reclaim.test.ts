@@ -88,7 +88,7 @@ describe.skipIf(why !== undefined)(
       const written = await writtenClaim(cluster, 'loam-scrub');
       await cluster.remove('pvc', written.claim);
       await untilGone(written.volume);
-      await assertGoneFromPool(folderOfNode(written.node, poolPath), written, 10_000);
+      await assertGoneFromPool(folderOfNode(written.node, poolPath), written, 30_000);
     });
 
     it('stays for retainFor, is given back by loam undelete with the same bytes, and goes when its time is set to now', async () => {

@@ -232,7 +232,7 @@ describe.skipIf(why !== undefined)(
       await eventually(
         'the PV gone',
         async () => (await cluster.field('pv', volume, '.metadata.name')) === '',
-        30_000,
+        60_000,
       );
     });
   },

@@ -2,7 +2,13 @@ import { eventually, NotYet } from './eventually.ts';
 import { leftoversBelow } from './host-leftovers.ts';
 import { OwnNamespace } from './own-namespace.ts';
 import { assertPoolEmpty } from './pool-leftovers.ts';
-import { folderOfNode, mountsOfNode, nodesOfCluster, type RealCluster } from './real-cluster.ts';
+import {
+  folderOfNode,
+  kubectlEveryMs,
+  mountsOfNode,
+  nodesOfCluster,
+  type RealCluster,
+} from './real-cluster.ts';
 
 /** The DaemonSet's, on each node. */
 export const poolPath = '/var/lib/loam/pool';
@@ -30,8 +36,28 @@ export async function removeAll(cluster: RealCluster): Promise<void> {
 
 /** After tests that ran at the same time in namespaces of their own: what one that failed has left goes, and then nothing is left. */
 export async function removeRest(cluster: RealCluster): Promise<void> {
-  await OwnNamespace.closeAll();
-  await removeAll(cluster);
+  try {
+    await OwnNamespace.closeAll();
+    await untilReclaimed(cluster);
+  } finally {
+    await removeAll(cluster);
+  }
+}
+
+/** A PV of policy Delete without its claim goes by itself: that is seen before all that is left is deleted by hand. */
+function untilReclaimed(cluster: RealCluster): Promise<boolean> {
+  const ofPolicy = '{range .items[?(@.spec.persistentVolumeReclaimPolicy=="Delete")]}';
+  const path = `${ofPolicy}{.metadata.name} {.status.phase}, {end}`;
+  return eventually(
+    'no PV that is to be deleted',
+    async () => {
+      const left = await cluster.kubectl(['get', 'pv', `--output=jsonpath=${path}`]);
+      if (left !== '') throw new NotYet(left);
+      return true;
+    },
+    60_000,
+    kubectlEveryMs,
+  );
 }
 
 function isOfVolume(line: string): boolean {

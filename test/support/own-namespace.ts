@@ -30,15 +30,20 @@ export class OwnNamespace extends RealCluster implements AsyncDisposable {
     return own;
   }
 
-  /** Of tests that did not come to their end. */
+  /** Of tests that did not come to their end: all of them, also where one cannot be cleared. */
   static async closeAll(): Promise<void> {
-    for (const own of OwnNamespace.#open) await own[Symbol.asyncDispose]();
+    const ends = await Promise.allSettled([...OwnNamespace.#open].map((own) => own[Symbol.asyncDispose]()));
+    const failures = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason as unknown] : []));
+    if (failures.length > 0) throw new AggregateError(failures, failures.map(String).join('\n'));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await removeVolumes(this);
-    // a snapshot is kept for as long as a claim waits to be made of it
-    await this.remove('volumesnapshot', '--all');
+    try {
+      await removeVolumes(this);
+    } finally {
+      // a snapshot is kept for as long as a claim waits to be made of it, and a claim that one is being made of for as long as that
+      await this.remove('volumesnapshot', '--all');
+    }
     // it takes the namespace controller some seconds, and nobody waits for it
     await this.kubectl(['delete', 'namespace', this.namespace, '--wait=false', '--ignore-not-found']);
     OwnNamespace.#open.delete(this);
