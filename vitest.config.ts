@@ -2,11 +2,12 @@ import { defineConfig } from 'vitest/config';
 
 /** One project a suite, so that `scripts/test unit` and friends run exactly one folder. */
 const suite = (name: string, extra: object = {}) => ({
-  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: 30_000, ...extra },
+  // longer than `eventually` waits, which says for what
+  test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout: 60_000, ...extra },
 });
 
 /** Suites that share the machine's mounts, loop devices or API server run one file at a time. */
-const alone = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 };
+const alone = { fileParallelism: false, hookTimeout: 120_000 };
 
 export default defineConfig({
   test: {

@@ -67,6 +67,8 @@ describe.skipIf(why !== '')(`kill -9 at every step that touches the disk or the 
             `died at ${done} of ${points.length} points, ${kills} kills (FAULTS_SEED=${seed})`,
         );
         expect(failures, failures.join('\n')).toEqual([]);
+        // of a few, all may be such that were not reached this time: those count together with the others'
+        if (done > 5) expect(kills).toBeGreaterThan(done / 2);
       },
     );
   });
