@@ -6,9 +6,11 @@ import { serveOperator } from '../operator/operator-server.ts';
 import type { OperatorPorts } from '../operator/report.ts';
 import type { ProcessContext } from './volume-stack.ts';
 
+const againMs = 10_000;
+
 /**
  * The socket of the operator's commands, `<runDir>/operator.sock`, mode 0600; a predecessor's is replaced, one that is removed made again.
- * Where it cannot be made that is logged: pods and their volumes do not need it.
+ * Where it cannot be made that is logged, and tried again every ten seconds: pods and their volumes do not need it.
  */
 export async function serveOperatorSocket(
   runDir: string,
@@ -16,13 +18,34 @@ export async function serveOperatorSocket(
   { clock, log }: Pick<ProcessContext, 'clock' | 'log'>,
 ): Promise<Pick<KeptSocket, 'close'>> {
   const socketPath = join(runDir, operatorSocketName);
-  try {
-    const open = (boundPath: string) => serveOperator({ boundPath, ports, log });
-    const kept = await keepSocket({ socketPath, clock, log, open });
-    log.info({ socketPath }, 'serving the commands of operators');
-    return kept;
-  } catch (error) {
-    log.error({ socketPath, err: messageOf(error) }, 'loam volumes, gc and adopt cannot be served');
-    return { close: () => Promise.resolve() };
-  }
+  const stopping = new AbortController();
+  let told = '';
+  const serve = async (): Promise<KeptSocket | undefined> => {
+    try {
+      const open = (boundPath: string) => serveOperator({ boundPath, ports, log });
+      const kept = await keepSocket({ socketPath, clock, log, open });
+      log.info({ socketPath }, 'serving the commands of operators');
+      return kept;
+    } catch (error) {
+      const err = messageOf(error);
+      if (err !== told)
+        log.error({ socketPath, err }, 'loam volumes, gc and adopt cannot be served; trying again');
+      told = err;
+      return undefined;
+    }
+  };
+  let kept = await serve();
+  const serving = (async () => {
+    while (kept === undefined && !stopping.signal.aborted) {
+      await clock.sleep(againMs, stopping.signal).catch(() => {});
+      if (!stopping.signal.aborted) kept = await serve();
+    }
+  })();
+  return {
+    close: async () => {
+      stopping.abort();
+      await serving;
+      await kept?.close();
+    },
+  };
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,7 @@ import { systemClock } from '../../../src/model/system-clock.ts';
 import { OperatorClient } from '../../../src/operator/operator-client.ts';
 import type { OperatorPorts } from '../../../src/operator/report.ts';
 import { serveOperatorSocket } from '../../../src/roles/serve-operator.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 describe('the operator socket', () => {
   let folder: string;
@@ -251,6 +252,30 @@ describe('the client', () => {
         /at \/nowhere\/operator\.sock does not listen \(ENOENT\); run this where loam node runs/,
       ) as unknown,
     });
+  });
+
+  it('finds a socket that could not be made at first, once what was in the way is gone', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'loam-operator-'));
+    const socketPath = join(folder, 'operator.sock');
+    writeFileSync(socketPath, 'somebody’s');
+    const clock = new ManualClock();
+    const plan = () => Promise.resolve({ node: 'node-a', findings: [], warnings: [] });
+    const ports = { plan } as unknown as OperatorPorts; // the one that is asked
+    const served = await serveOperatorSocket(folder, ports, { clock, log: silentLog });
+    try {
+      await clock.advance(10_000);
+      await expect(new OperatorClient(socketPath).plan()).rejects.toThrow('does not listen');
+      rmSync(socketPath);
+      await expect
+        .poll(async () => {
+          await clock.advance(10_000);
+          return new OperatorClient(socketPath).plan();
+        })
+        .toMatchObject({ node: 'node-a' });
+    } finally {
+      await served.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   it('does not keep a node from starting where no socket can be made', async () => {
