@@ -21,7 +21,7 @@ const node = 'node-b';
 /** Two pods of one node, a class each, that wrote a line and hold a file open. */
 async function writers(): Promise<void> {
   const first =
-    '{ [ -f /data/log ] || echo one > /data/log; } && (while sleep 0.2; do date >> /data/ticks; done &)';
+    '{ [ -f /data/log ] || echo one > /data/log; } && date >> /data/ticks && (while sleep 0.2; do date >> /data/ticks; done &)';
   await cluster.apply(
     ...classes.flatMap((className) => [
       claimOf(className, { className }),

@@ -1,5 +1,6 @@
+import { eventually } from './eventually.ts';
 import { freshName } from './pods.ts';
-import { RealCluster } from './real-cluster.ts';
+import { kubectlEveryMs, RealCluster } from './real-cluster.ts';
 
 /** Deletes the pods and claims of the namespace, and waits until the PVs of its claims are gone. */
 export async function removeVolumes(cluster: RealCluster): Promise<void> {
@@ -26,7 +27,16 @@ export class OwnNamespace extends RealCluster implements AsyncDisposable {
     OwnNamespace.#open.add(own);
     // no pod without an account and what it trusts: kube-controller-manager brings both
     const first = ['serviceaccount/default', 'configmap/kube-root-ca.crt'];
-    await own.kubectl(['wait', '--for=create', ...first, '--timeout=60s']);
+    await eventually(
+      `${first.join(' and ')} in namespace ${name}`,
+      async () => {
+        // kubectl wait --for=create fails now and then where it has seen the one and not yet the other
+        const found = await own.kubectl(['get', ...first, '--ignore-not-found', '--output=name']);
+        return found.split('\n').length === first.length;
+      },
+      60_000,
+      kubectlEveryMs,
+    );
     return own;
   }
 
