@@ -1,4 +1,5 @@
 import type { Directory } from '../host/directory.ts';
+import { isOursToUndo, noteBegun } from './begun-intents.ts';
 import type { CallContext } from '../model/csi-driver.ts';
 import { messageOf, StorageError } from '../model/errors.ts';
 import type { Consistency, VolumeSpec } from '../model/volume.ts';
@@ -13,9 +14,6 @@ import { backendOf, callError, type VolumeEnvironment } from './volume-environme
 
 /** Undoing goes on after the caller went away, but not for ever. */
 const undoTimeoutMs = 60_000;
-
-/** Intents whose folder was asked for: until then, one of that name is somebody else's. */
-const begun = new WeakSet<VolumeRecord>();
 
 /**
  * Gives a volume its first data, in its own directory.
@@ -79,7 +77,7 @@ export async function makeVolume(
   const doing = `creating volume ${intent.name}`;
   try {
     if (call.signal.aborted) throw callError(undefined, call, doing);
-    begun.add(intent);
+    noteBegun(intent);
     const directory = await pool.volumes.makePrivateChild(intent.spec.id);
     if (directory === undefined) throw foreignFolder(pool, intent);
     return await writeVolume(environment, pool, intent, directory, fill, call);
@@ -157,9 +155,7 @@ export async function undoMaking(
   const { spec } = record;
   try {
     const backend = backendOf(environment, spec.backend);
-    // a folder of that name without a record of ours may hold somebody's data; an earlier attempt, without a failure, had begun
-    const isOurs = failure === undefined || begun.has(record);
-    if (isOurs && failure?.facts['isForeign'] !== true) {
+    if (isOursToUndo(record, failure)) {
       await undoVolume(pool.volumes, { id: spec.id, spec, backend }, AbortSignal.timeout(undoTimeoutMs));
       await pool.claimLinks.remove(record);
     }

@@ -1,5 +1,6 @@
 import type { CallContext, CreateSnapshotRequest, DriverSnapshot } from '../../model/csi-driver.ts';
 import { isReason, messageOf, StorageError } from '../../model/errors.ts';
+import { isOursToUndo } from '../begun-intents.ts';
 import type { CopyJob } from '../copies/copy-jobs.ts';
 import { isVolumeId } from '../../model/volume-id.ts';
 import { sourceNotFound } from '../copies/find-source.ts';
@@ -9,7 +10,7 @@ import { readSnapshotRequest, type WantedSnapshot } from './read-snapshot-reques
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
 import { undoVolume } from '../trash/undo-volume.ts';
 import { backendOf, callError, type VolumeEnvironment } from '../volume-environment.ts';
-import { hasBegun, writeSnapshot } from './write-snapshot.ts';
+import { writeSnapshot } from './write-snapshot.ts';
 
 /** Undoing goes on after the caller went away, but not for ever. */
 const undoTimeoutMs = 60_000;
@@ -199,9 +200,7 @@ async function undo(
   const { id, name, spec } = intent;
   try {
     const backend = backendOf(environment, spec.backend);
-    // somebody's data without a record of ours: see `writeSnapshot`; an earlier attempt, without a failure, had begun
-    const isOurs = failure === undefined || hasBegun(intent);
-    if (isOurs && failure?.facts['isForeign'] !== true) {
+    if (isOursToUndo(intent, failure)) {
       await undoVolume(pool.snapshots, { id, spec, backend }, AbortSignal.timeout(undoTimeoutMs));
     }
     pool.snapshotRecords.forget(id);

@@ -1,17 +1,11 @@
 import type { CopyWish } from '../../backends/backend.ts';
 import type { CallContext } from '../../model/csi-driver.ts';
 import { StorageError } from '../../model/errors.ts';
+import { noteBegun } from '../begun-intents.ts';
 import type { SnapshotPlan } from './plan-snapshot.ts';
 import { settleAll } from '../settle-all.ts';
 import type { SnapshotRecord } from '../records/snapshot-record.ts';
 import type { VolumeEnvironment } from '../volume-environment.ts';
-
-/** Intents whose folder was asked for: until then, one of that name is somebody else's. */
-const begun = new WeakSet<SnapshotRecord>();
-
-export function hasBegun(intent: SnapshotRecord): boolean {
-  return begun.has(intent);
-}
 
 /**
  * Makes a snapshot on the disk: its directory, the intent, the data, the record.
@@ -30,7 +24,7 @@ export async function writeSnapshot(
   const { id, spec } = intent;
   call.signal.throwIfAborted();
   const target = pool.snapshotPlace(id);
-  begun.add(intent);
+  noteBegun(intent);
   const directory = await pool.snapshots.makePrivateChild(id);
   if (directory === undefined) {
     throw new StorageError(
