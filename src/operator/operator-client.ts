@@ -1,13 +1,14 @@
 import { request } from 'node:http';
 import { messageOf } from '../model/errors.ts';
-import type {
-  Adoption,
-  AdoptionRequest,
-  Forgetting,
-  GcPlan,
-  Refusal,
-  Removal,
-  VolumeReport,
+import {
+  type Adoption,
+  type AdoptionRequest,
+  type Forgetting,
+  type GcPlan,
+  mayBeDone,
+  type Refusal,
+  type Removal,
+  type VolumeReport,
 } from './report.ts';
 
 /** Destroying waits for the bytes; a scrub has no bound, and its caller does not wait for all of it. */
@@ -103,9 +104,6 @@ export class OperatorClient {
     if (code === 'EACCES') return never('may not be opened by you; run this as root');
     const silent = `did not answer: ${messageOf(error)}`;
     if (changesNothing) return never(silent);
-    return new OperatorRefusal(
-      'UNKNOWN',
-      `${where} ${silent}; what was asked may be done all the same, so look before you repeat it: loam volumes, loam gc`,
-    );
+    return new OperatorRefusal('UNKNOWN', `${where} ${silent}; ${mayBeDone}`);
   }
 }

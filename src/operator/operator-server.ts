@@ -3,7 +3,7 @@ import { messageOf, StorageError } from '../model/errors.ts';
 import type { Log } from '../model/log.ts';
 import { statusCodeOf, type StatusCode } from '../model/status-code.ts';
 import { longestBodyBytes, readAdoption, readArchiveRemoval, readRemoval } from './read-request.ts';
-import type { OperatorPorts, Refusal } from './report.ts';
+import { mayBeDone, type OperatorPorts, type Refusal } from './report.ts';
 
 type Route = (ports: OperatorPorts, body: string, signal: AbortSignal) => Promise<unknown>;
 
@@ -114,9 +114,8 @@ function refusalOf(
   if (code !== undefined)
     return { status: httpStatuses[code] ?? 500, refusal: { code, message: messageOf(error) } };
   if (closing.aborted) {
-    const message = changesNothing
-      ? 'the process is being stopped; repeat the command once it runs again'
-      : 'the process is being stopped; what was asked may be done all the same, so look before you repeat it: loam volumes, loam gc';
+    const then = changesNothing ? 'repeat the command once it runs again' : mayBeDone;
+    const message = `the process is being stopped; ${then}`;
     return { status: 503, refusal: { code: changesNothing ? 'UNAVAILABLE' : 'UNKNOWN', message } };
   }
   return { status: 500, refusal: { code: 'INTERNAL', message: messageOf(error) } };

@@ -126,3 +126,7 @@ export interface OperatorPorts {
   forget(volumeId: string, signal: AbortSignal): Promise<Forgetting>;
   adopt(request: AdoptionRequest, signal: AbortSignal): Promise<Adoption>;
 }
+
+/** Of a change whose answer is lost: told by the client where none came, and by the process where it was stopped in the middle. */
+export const mayBeDone =
+  'what was asked may be done all the same, so look before you repeat it: loam volumes, loam gc';

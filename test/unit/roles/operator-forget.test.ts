@@ -1,12 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { StorageError } from '../../../src/model/errors.ts';
-import { silentLog } from '../../../src/model/log.ts';
-import { systemClock } from '../../../src/model/system-clock.ts';
 import type { PersistentVolume } from '../../../src/kube/objects.ts';
-import { operatorPorts, type OperatorParts } from '../../../src/roles/operator-ports.ts';
+import { operatorPorts } from '../../../src/roles/operator-ports.ts';
 import { aPersistentVolume } from '../../support/kube-objects.ts';
-
-type Unowned = Exclude<ReturnType<OperatorParts['unowned']>, 'none' | undefined>;
+import { partsWith } from './operator-parts.ts';
 
 const { signal } = new AbortController();
 
@@ -17,34 +14,20 @@ function ports(options: {
   readonly api?: 'none';
 }) {
   const forgotten: string[] = [];
-  const none = (): never => {
-    throw new Error('not asked for here');
-  };
-  const orphans = {
-    alone: <T>(_: string, work: () => Promise<T>): Promise<T> => work(),
-    owner: options.owner ?? (() => Promise.resolve(undefined)),
-  } as unknown as Unowned['orphans']; // the two methods that are used
-  const operator = operatorPorts({
-    nodeName: 'node-a',
-    disk: {
-      held: () => [],
-      archived: () => [],
-      poolTroubles: () => [],
-      deleteVolume: none,
-      removeArchived: none,
-      forgetDisk: async (volumeId, requireUnowned) => {
-        await options.disk?.();
-        await requireUnowned('pool-1');
-        forgotten.push(volumeId);
-        return { volumeId, type: 'ext4', uuid: 'u-1', entry: 'sdb' };
+  const operator = operatorPorts(
+    partsWith({
+      disk: {
+        forgetDisk: async (volumeId, requireUnowned) => {
+          await options.disk?.();
+          await requireUnowned('pool-1');
+          forgotten.push(volumeId);
+          return { volumeId, type: 'ext4', uuid: 'u-1', entry: 'sdb' };
+        },
       },
-    },
-    inventory: { doomed: none, broken: none, litter: none, forgotten: none, uses: none, strays: none },
-    unowned: () => options.api ?? ({ orphans, adoption: undefined } as unknown as Unowned), // as above
-    adoptPath: none,
-    clock: systemClock,
-    log: silentLog,
-  });
+      orphans: { owner: options.owner ?? (() => Promise.resolve(undefined)) },
+      ...(options.api === undefined ? {} : { api: options.api }),
+    }),
+  );
   return { forget: (volumeId: string) => operator.forget(volumeId, signal), forgotten };
 }
 

@@ -1,11 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { DoomedEntry } from '../../../src/model/disk-inventory.ts';
 import { StorageError } from '../../../src/model/errors.ts';
-import { silentLog } from '../../../src/model/log.ts';
-import { systemClock } from '../../../src/model/system-clock.ts';
 import { operatorPorts, type OperatorParts } from '../../../src/roles/operator-ports.ts';
-
-type Unowned = Exclude<ReturnType<OperatorParts['unowned']>, 'none' | undefined>;
+import { partsWith } from './operator-parts.ts';
 
 const { signal } = new AbortController();
 const gone = new StorageError('volume-not-found', 'pvc-1 is nowhere');
@@ -17,36 +14,12 @@ function ports(doomed: readonly DoomedEntry[]) {
 
 function partsOf(doomed: readonly DoomedEntry[]): OperatorParts {
   const refuse = (): Promise<never> => Promise.reject(gone);
-  const none = (): never => {
-    throw new Error('not asked for here');
-  };
-  const orphans = {
-    alone: <T>(_: string, work: () => Promise<T>): Promise<T> => work(),
-    look: refuse,
-  } as unknown as Unowned['orphans']; // the two methods that are used
-  return {
-    nodeName: 'node-a',
-    disk: {
-      held: () => [],
-      archived: () => [],
-      poolTroubles: () => [],
-      deleteVolume: none,
-      removeArchived: refuse,
-      forgetDisk: none,
-    },
-    inventory: {
-      doomed: () => doomed,
-      broken: () => [],
-      litter: none,
-      forgotten: none,
-      uses: none,
-      strays: none,
-    },
-    unowned: () => ({ orphans, adoption: { adopt: refuse } }) as unknown as Unowned, // as above
-    adoptPath: none,
-    clock: systemClock,
-    log: silentLog,
-  };
+  return partsWith({
+    disk: { removeArchived: refuse },
+    inventory: { doomed: () => doomed, broken: () => [] },
+    orphans: { look: refuse },
+    adoption: { adopt: refuse },
+  });
 }
 
 const entry: DoomedEntry = { id: 'pvc-1', poolName: 'p', method: 'delete', sinceMs: 0, sizeBytes: 1n };
